@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from torchvision import datasets
 from torchvision.datasets.utils import check_md5

@@ -1,7 +1,7 @@
 """Trained models: found by name and configuration, else trained, with nothing lost and nothing half-written.
 
 A model is `NAME-HASH.safetensors` beside `NAME-HASH.json` in `data/models` (or in $MODELS), HASH being that of its
-configuration. While it trains, the state after each epoch stands in `NAME-HASH.partial`, from which an interrupted run goes on.
+configuration. While it trains, its state stands in `NAME-HASH.partial`, from which an interrupted run goes on.
 """
 
 import datetime
@@ -46,7 +46,7 @@ class Training:
 
 @dataclass
 class Trained:
-    """A trained model: its `modules` in eval mode on the device, and its `record` (config, history, seed, seconds …)."""
+    """A trained model: its `modules` in eval mode on the device, and its `record` (config, history, seed, seconds)."""
 
     modules: dict[str, nn.Module]
     record: dict
@@ -124,7 +124,7 @@ def _train(name: str, config: dict, training: Training, epoch: Callable, stem: P
         "seed": config["seed"],
         "seconds": round(seconds, 1),
         "device": device_name(),
-        "versions": {package: importlib.metadata.version(package) for package in ("torch", "torchvision", "safetensors")},
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "safetensors")},
         "commit": _commit(),
         "finished": time.time(),
         "finished_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -1,0 +1,95 @@
+"""What a notebook puts into the report: figures and tables with captions, numbers in prose, answers, checks, sources.
+
+Each function shows its output in JupyterLab and marks it with metadata {"report": {"kind": …}}, which `report/build.py`
+turns into LaTeX.
+"""
+
+import base64
+import html
+import inspect
+import io
+import math
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython.display import publish_display_data
+from matplotlib.figure import Figure
+
+
+def _publish(data: dict, kind: str, **facts) -> None:
+    publish_display_data(data, metadata={"report": {"kind": kind, **facts}})
+
+
+def say(text: str) -> None:
+    """Markdown prose whose numbers were computed: `say(f"The rate is {rate:.2f} nats.")`."""
+    _publish({"text/markdown": inspect.cleandoc(text), "text/plain": text}, "prose")
+
+
+def answer(question: str, text: str, number: str = "") -> None:
+    """The short answer to a question ("RD-a"), shown in a box and in the report's opening list.
+
+    text: Markdown of one to three sentences. number: the headline number, as it is to be printed there.
+    """
+    text = inspect.cleandoc(text)
+    shown = f"> **Answer to {question}.** {text}"
+    _publish({"text/markdown": shown, "text/plain": text}, "answer", question=question, text=text, number=number)
+
+
+def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
+    """Show and close a figure: vector in the PDF, crisp pixels here. Refer to it as `[figure](#fig-label)`.
+
+    label: "fig-…". caption: Markdown that states the finding. width: as a share of the text's width.
+    """
+    if not label.startswith("fig-"):
+        raise ValueError(f"a figure's label must start with 'fig-', not {label!r}.")
+    caption = inspect.cleandoc(caption)
+    png, pdf = io.BytesIO(), io.BytesIO()
+    fig.savefig(png, format="png")
+    fig.savefig(pdf, format="pdf", metadata={"CreationDate": None})
+    inches = fig.get_size_inches()[0]
+    plt.close(fig)
+    picture = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+    shown = (
+        f'<figure id="{label}" style="margin: 0"><img src="{picture}" alt="{html.escape(caption)}" '
+        f'style="width: {inches * 110:.0f}px; max-width: 100%"><figcaption>{html.escape(caption)}</figcaption></figure>'
+    )
+    data = {"text/html": shown, "application/pdf": base64.b64encode(pdf.getvalue()).decode(), "text/plain": caption}
+    _publish(data, "figure", label=label, caption=caption, width=width)
+
+
+def table(frame: pd.DataFrame, label: str, caption: str) -> None:
+    """Show a table; its index is the first column. Refer to it as `[table](#tab-label)`.
+
+    frame: cells already formatted as Markdown strings (so that each number has the digits it deserves).
+    """
+    if not label.startswith("tab-"):
+        raise ValueError(f"a table's label must start with 'tab-', not {label!r}.")
+    caption = inspect.cleandoc(caption)
+    rows = [[frame.index.name or "", *map(str, frame.columns)]]
+    rows += [[str(name), *map(str, row)] for name, row in zip(frame.index, frame.to_numpy(), strict=True)]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines.insert(1, "|:--" + "|--:" * len(frame.columns) + "|")
+    grid = "\n".join(lines)
+    shown = f"{grid}\n\n*{caption}*"
+    _publish({"text/markdown": shown, "text/plain": grid}, "table", label=label, caption=caption, grid=grid)
+
+
+def check(name: str, computed: float, expected: float, tolerance: float, relative: bool = False) -> None:
+    """Hold a computed number against its exact value: prints one line, raises AssertionError if it is off.
+
+    tolerance: absolute, or a share of `expected` if `relative`.
+    """
+    computed, expected = float(computed), float(expected)
+    allowed = tolerance * abs(expected) if relative else tolerance
+    passed = math.isfinite(computed) and abs(computed - expected) <= allowed
+    line = f"{name}: computed {computed:.6g}, expected {expected:.6g}, tolerance {allowed:.2g}"
+    facts = {"name": name, "computed": computed, "expected": expected, "tolerance": allowed, "passed": passed}
+    _publish({"text/plain": f"{'✓' if passed else '✗'} {line}"}, "check", **facts)
+    if not passed:
+        raise AssertionError(f"check failed: {line}.")
+
+
+def source(*things: object) -> None:
+    """Show the very source of functions or classes that ran."""
+    code = "\n\n".join(inspect.getsource(thing).rstrip() for thing in things)
+    _publish({"text/markdown": f"```python\n{code}\n```", "text/plain": code}, "source")
