@@ -171,9 +171,12 @@ def _resume(training: Training, stem: Path) -> tuple[list[dict], float]:
     path = stem.with_suffix(".partial")
     if not path.is_file():
         return [], 0.0
-    with safe_open(path, "pt") as file:
-        meta = json.loads(file.metadata()["state"])
-    tensors = load_file(path, device=str(device()))
+    try:
+        with safe_open(path, "pt") as file:
+            meta = json.loads(file.metadata()["state"])
+        tensors = load_file(path, device=str(device()))
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it to start this training anew.") from None
     for key, module in training.networks().items():
         module.load_state_dict(_unflatten(tensors, f"module.{key}"))
     for key, optimizer in training.optimizers.items():

@@ -1,0 +1,146 @@
+"""The training store: found, trained, resumed, refused; nothing half-written."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from helpers import store
+
+CONFIG = {"epochs": 4, "seed": 3, "width": 5}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELS", str(tmp_path))
+    monkeypatch.delenv("RETRAIN_SINCE", raising=False)
+    return tmp_path
+
+
+def regression(config=CONFIG, stop_at=None, value=None):
+    """Train a small regression; `stop_at`: Ctrl-C in that epoch; `value`: what the history records."""
+    epochs_run = []
+
+    def start():
+        network = nn.Sequential(
+            nn.Linear(2, config["width"]), nn.BatchNorm1d(config["width"]), nn.Linear(config["width"], 1)
+        )
+        optimizer = torch.optim.Adam(network.parameters(), 1e-2, fused=True)
+        return store.Training(
+            {"net": network}, {"old": nn.Linear(1, 1)}, {"adam": optimizer}, torch.Generator().manual_seed(1)
+        )
+
+    def epoch(training, number):
+        if number == stop_at:
+            raise KeyboardInterrupt
+        x = torch.randn(32, 2, generator=training.generator) + torch.randn(32, 2)  # own and global random numbers
+        loss = (training.modules["net"](x) - x.sum(1, keepdim=True)).square().mean()
+        training.optimizers["adam"].zero_grad()
+        loss.backward()
+        training.optimizers["adam"].step()
+        epochs_run.append(number)
+        return {"loss": loss.item() if value is None else value}
+
+    trained = store.load_or_train("regression", config, start, epoch)
+    return trained, epochs_run
+
+
+def weights(trained):
+    return torch.cat([tensor.flatten().double() for tensor in trained.modules["net"].state_dict().values()])
+
+
+def test_trains_once_then_loads(folder):
+    first, run = regression()
+    again, rerun = regression()
+    assert run == [0, 1, 2, 3] and rerun == []
+    assert torch.equal(weights(first), weights(again)) and first.record == again.record
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".safetensors"]
+    assert not again.modules["net"].training
+    assert set(first.record) >= {"config", "history", "seed", "seconds", "device", "versions", "commit"}
+
+
+def test_another_config_trains_anew():
+    regression()
+    assert regression(CONFIG | {"epochs": 2})[1] == [0, 1]
+
+
+def test_interrupted_training_resumes_bit_for_bit(folder, monkeypatch):
+    whole, _ = regression()
+    for path in folder.iterdir():
+        path.unlink()
+    monkeypatch.setattr(store, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        regression(stop_at=2)
+    assert [path.suffix for path in folder.iterdir()] == [".partial"]
+    resumed, run = regression()
+    assert run == [2, 3]
+    assert torch.equal(weights(whole), weights(resumed))
+    assert whole.record["history"] == resumed.record["history"]
+
+
+def test_retrain_since_ignores_older_models(monkeypatch):
+    first, _ = regression()
+    monkeypatch.setenv("RETRAIN_SINCE", str(first.record["finished"] + 1))
+    second, run = regression()
+    assert run == [0, 1, 2, 3] and torch.equal(weights(first), weights(second))
+
+
+def test_divergence_names_epoch_and_loss(folder):
+    with pytest.raises(FloatingPointError, match="regression diverged in epoch 1: loss = nan"):
+        regression(value=float("nan"))
+    assert not list(folder.glob("*.safetensors"))
+
+
+def test_epochs_below_one():
+    with pytest.raises(ValueError, match="at least 1"):
+        regression(CONFIG | {"epochs": 0})
+
+
+def damage_bits(json_path, weights_path):
+    content = bytearray(weights_path.read_bytes())
+    content[-1] ^= 1
+    weights_path.write_bytes(content)
+
+
+def lie_about_config(json_path, weights_path):
+    record = json.loads(json_path.read_text())
+    record["config"]["width"] = 7
+    json_path.write_text(json.dumps(record))
+
+
+def truncate_json(json_path, weights_path):
+    json_path.write_text(json_path.read_text()[:100])
+
+
+def remove_weights(json_path, weights_path):
+    weights_path.unlink()
+
+
+def other_shapes(json_path, weights_path):
+    save_file({"net.0.weight": torch.zeros(3, 3)}, weights_path)
+    record = json.loads(json_path.read_text())
+    record["sha256"] = store.hashlib.sha256(weights_path.read_bytes()).hexdigest()
+    json_path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("damage", [damage_bits, lie_about_config, truncate_json, remove_weights, other_shapes])
+def test_damaged_models_are_refused_not_replaced(folder, damage):
+    regression()
+    json_path, weights_path = next(folder.glob("*.json")), next(folder.glob("*.safetensors"))
+    damage(json_path, weights_path)
+    before = json_path.read_bytes()
+    with pytest.raises(ValueError, match="regression-"):
+        regression()
+    assert json_path.read_bytes() == before
+
+
+def test_damaged_checkpoint_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(store, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        regression(stop_at=2)
+    partial = next(folder.glob("*.partial"))
+    partial.write_bytes(partial.read_bytes()[:50])
+    with pytest.raises(ValueError, match="delete it to start"):
+        regression()
