@@ -80,8 +80,8 @@ def check(name: str, computed: float, expected: float, tolerance: float, relativ
     tolerance: absolute, or a share of `expected` if `relative`.
     """
     computed, expected = float(computed), float(expected)
-    allowed = tolerance * abs(expected) if relative else tolerance
-    passed = math.isfinite(computed) and abs(computed - expected) <= allowed
+    allowed = float(tolerance * abs(expected) if relative else tolerance)
+    passed = math.isfinite(computed) and bool(abs(computed - expected) <= allowed)
     line = f"{name}: computed {computed:.6g}, expected {expected:.6g}, tolerance {allowed:.2g}"
     facts = {"name": name, "computed": computed, "expected": expected, "tolerance": allowed, "passed": passed}
     _publish({"text/plain": f"{'✓' if passed else '✗'} {line}"}, "check", **facts)

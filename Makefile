@@ -1,0 +1,84 @@
+# `make` prints the targets. Everything is set up on demand: .venv with pip, and TeX with apt-get where make runs as root.
+#
+# Variables: AUTHOR, COLLABORATORS, HOURS, TITLE (the title block, see report/report.toml); REDUCED=1 (tiny parameters,
+# minutes, into report/build/reduced.pdf); RETRAIN=1 (train every model anew); PYTHON=… (an interpreter that has all
+# dependencies, in place of .venv); TORCH=… (other versions of the two packages that are pinned here).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+DEBIAN := texlive-xetex texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended lmodern fonts-texgyre \
+  fonts-texgyre-math fonts-dejavu-core fonts-noto-cjk pandoc poppler-utils
+
+# The title block goes by environment and verbatim: no shell sees its quotes, and make expands none of its dollars.
+override AUTHOR := $(value AUTHOR)
+override COLLABORATORS := $(value COLLABORATORS)
+override HOURS := $(value HOURS)
+override TITLE := $(value TITLE)
+export AUTHOR COLLABORATORS HOURS TITLE RETRAIN
+
+ifdef PYTHON
+ENVIRONMENT :=
+RUN := "$(PYTHON)"
+else
+ENVIRONMENT := .venv/.installed
+RUN := .venv/bin/python
+endif
+
+.PHONY: help report test notebooks lint setup clean
+
+help: ## print this list
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 12
+
+report: setup ## run all notebooks and write report/report.pdf
+	@$(RUN) report/build.py $(if $(filter-out 0,$(REDUCED)),--reduced --output report/build/reduced.pdf)
+
+test: setup lint ## check style, then run all tests
+	@$(RUN) -m pytest
+
+notebooks: $(ENVIRONMENT) ## open JupyterLab, on this machine only
+	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks
+
+lint: $(ENVIRONMENT) ## ruff's linter and formatter, on code and notebooks
+	@$(RUN) -m ruff check --quiet
+	@$(RUN) -m ruff format --check --quiet || { $(RUN) -m ruff format --check; exit 1; }
+
+setup: $(ENVIRONMENT) tex ## install what is missing: .venv and, as root, the Debian packages
+ifdef PYTHON
+	@$(RUN) -c "import papermill, nbconvert, torch, torchvision, helpers" || { echo 'PYTHON=$(PYTHON) lacks a' \
+	  'dependency: install this folder into it (pip install -e ".[dev]") or leave PYTHON out.' >&2; exit 1; }
+endif
+
+clean: ## remove .venv, caches and the build folder; notebooks, models and the PDF stay
+	rm -rf .venv report/build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# A python >= 3.11 that can make virtual environments.
+.venv/.installed: pyproject.toml
+	@good() { "$$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }; \
+	find_python() { for p in python3 python3.14 python3.13 python3.12 python3.11; do good $$p && echo $$p && return; done; return 1; }; \
+	python=$$(find_python) || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends python3 python3-venv; \
+	  fi; \
+	  python=$$(find_python) || { echo 'No Python >= 3.11 with venv was found: install python3 and python3-venv.' >&2; exit 1; }; }; \
+	.venv/bin/python -m pip --version >/dev/null 2>&1 || $$python -m venv --clear .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' $(TORCH)
+	@touch $@
+
+.PHONY: tex
+tex:
+	@if command -v dpkg-query >/dev/null; then \
+	  missing=; for p in $(DEBIAN); do \
+	    dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	  if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ]; then \
+	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
+	  elif [ -n "$$missing" ]; then \
+	    echo "The PDF needs these Debian packages, have them installed as root: apt-get install$$missing" >&2; \
+	  fi; \
+	elif ! command -v xelatex >/dev/null || ! command -v pandoc >/dev/null; then \
+	  echo 'The PDF needs xelatex (TeX Live) and pandoc, which were not found.' >&2; \
+	fi

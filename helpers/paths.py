@@ -1,0 +1,249 @@
+"""Paths between two codes: the assignment's energy U, the pullback energy, and a solver that certifies what it finds.
+
+A path is a polyline of codes at equal times: (points, d), or (P, points, d) for P paths at once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from helpers.descent import Density, descend
+
+Decode = Callable[[Tensor], Tensor]  # codes (…, d) to flattened images (…, D)
+Cost = Callable[[Tensor], Tensor]  # codes (P, T, d) to costs (P, T)
+COARSE = 17  # points of the grid on which the best start is found
+
+
+@dataclass(frozen=True)
+class Shortest:
+    """A path of least energy and its certificate; for a batch each number is a tensor (P,).
+
+    path: (points, d) or (P, points, d), float64, at constant metric speed. lower_bound: no path has less energy.
+    speed_deviation: the largest relative deviation of the energy density from its mean over the path, 0 at an optimum.
+    residual: that of the discrete Euler-Lagrange equation, ‖δU‖ (∫‖Ż‖²)^½ / 2U in the norm dual to (∫‖Ż‖²)^½.
+    evaluations: how many energies with gradients the final grid took.
+    """
+
+    path: Tensor
+    energy: float | Tensor
+    lower_bound: float | Tensor
+    speed_deviation: float | Tensor
+    residual: float | Tensor
+    evaluations: int | Tensor
+
+    @property
+    def rho(self) -> float | Tensor:
+        """Energy over its lower bound, at least 1; where both are 0 it is 1."""
+        energy, bound = torch.as_tensor(self.energy), torch.as_tensor(self.lower_bound)
+        ratio = torch.where(energy == bound, 1.0, energy / bound)
+        return ratio if ratio.dim() else ratio.item()
+
+
+def straight(z_a: Tensor, z_b: Tensor, points: int = 33) -> Tensor:
+    """The segment from z_a to z_b, (d,) or (P, d), at constant speed: (points, d) or (P, points, d).
+
+    Raises ValueError for fewer than 3 points or for ends that are not two finite codes of one shape.
+    """
+    _check_ends(z_a, z_b, points)
+    t = torch.linspace(0, 1, points, dtype=z_a.dtype, device=z_a.device).unsqueeze(1)
+    return (1 - t) * z_a.unsqueeze(-2) + t * z_b.unsqueeze(-2)
+
+
+def slerp(z_a: Tensor, z_b: Tensor, points: int = 33) -> Tensor:
+    """The great arc sin((1−t)ω)/sin ω · z_a + sin(tω)/sin ω · z_b (Shoemake 1985), shaped as in `straight`.
+
+    ω is the angle between the codes. Where sin ω = 0 it is the segment. Raises ValueError as `straight` does.
+    """
+    line = straight(z_a, z_b, points)
+    t = torch.linspace(0, 1, points, dtype=z_a.dtype, device=z_a.device).unsqueeze(1)
+    cosine = F.cosine_similarity(z_a, z_b, -1).clamp(-1, 1)[..., None, None]
+    omega = cosine.arccos()
+    arc = ((1 - t) * omega).sin() * z_a.unsqueeze(-2) + (t * omega).sin() * z_b.unsqueeze(-2)
+    return torch.where(omega.sin() > 1e-4, arc / omega.sin().clamp_min(1e-4), line)
+
+
+def resample(path: Tensor, lengths: Tensor, points: int) -> Tensor:
+    """The same polyline with nodes at equal shares of its length: (points, d) or (P, points, d).
+
+    lengths: (T,) or (P, T), those of its T segments in any metric (e.g. `metric_lengths`).
+    Raises ValueError if there is not one length ≥ 0 for each segment.
+    """
+    if lengths.shape != (*path.shape[:-2], path.shape[-2] - 1) or not (lengths >= 0).all():
+        raise ValueError(f"lengths {tuple(lengths.shape)} must be ≥ 0, one for each segment of {tuple(path.shape)}.")
+    lengths = lengths.double() + lengths.sum(-1, keepdim=True) * 1e-12 + 1e-300  # no segment may have no share at all
+    reached = F.pad(lengths.cumsum(-1), (1, 0))
+    share = torch.linspace(0, 1, points, dtype=torch.float64, device=path.device) * reached[..., -1:]
+    segment = (torch.searchsorted(reached, share, right=True) - 1).clamp(0, lengths.shape[-1] - 1)
+    within = (share - reached.gather(-1, segment)) / lengths.gather(-1, segment)
+    index = segment.unsqueeze(-1).expand(*segment.shape, path.shape[-1])
+    begin, end = path.gather(-2, index), path.gather(-2, index + 1)
+    return torch.lerp(begin, end, within.clamp(0, 1).unsqueeze(-1).to(path.dtype))
+
+
+def image_cost(generator: Decode, x_a: Tensor, x_b: Tensor) -> Cost:
+    """c(z) = ‖G(z) − x_a‖² + ‖G(z) − x_b‖² of codes (P, T, d): (P, T). Images: one each, or P each.
+
+    Raises ValueError if the images do not fit the generator's or are not finite.
+    """
+
+    def cost(z: Tensor) -> Tensor:
+        images = _decode(generator, z)
+        a, b = (x.to(images) for x in _as_rows(x_a, x_b, images.shape[-1], len(z)))
+        return (images - a).square().sum(-1) + (images - b).square().sum(-1)
+
+    return cost
+
+
+def conformal_density(cost: Cost, path: Tensor) -> Tensor:
+    """c‖Ż‖² on each segment of paths (P, T + 1, d), c taken at the midpoint: (P, T); its mean over T is the energy."""
+    segments = path.shape[1] - 1
+    return cost((path[:, 1:] + path[:, :-1]) / 2) * (path.diff(dim=1) * segments).square().sum(-1)
+
+
+def pullback_density(generator: Decode, path: Tensor) -> Tensor:
+    """‖d/dt G(Z)‖² on each segment of paths (P, T + 1, d), by the difference of its ends' images: (P, T)."""
+    return (_decode(generator, path).diff(dim=1) * (path.shape[1] - 1)).square().sum(-1)
+
+
+def metric_lengths(cost: Cost, path: Tensor) -> Tensor:
+    """√c‖dZ‖ of each segment of a path (T + 1, d) or of P paths: (T,) or (P, T)."""
+    lengths = conformal_density(cost, _batch(path)).sqrt() / (path.shape[-2] - 1)
+    return lengths if path.dim() == 3 else lengths[0]
+
+
+def image_lengths(generator: Decode, path: Tensor) -> Tensor:
+    """‖G(z_{t+1}) − G(z_t)‖ along a path (T + 1, d) or P paths: (T,) or (P, T)."""
+    lengths = pullback_density(generator, _batch(path)).sqrt() / (path.shape[-2] - 1)
+    return lengths if path.dim() == 3 else lengths[0]
+
+
+def path_energy(generator: Decode, path: Tensor, x_a: Tensor, x_b: Tensor) -> Tensor:
+    """U(Z) = ∫ (‖G(Z) − x_a‖² + ‖G(Z) − x_b‖²) ‖Ż‖² dt of a polyline, by midpoint quadrature; differentiable.
+
+    path (T + 1, d) with T ≥ 2 gives a scalar; (P, T + 1, d) gives (P,), with one image at each end or P of them.
+    Raises ValueError for other shapes or for what is not finite.
+    """
+    energies = conformal_density(image_cost(generator, x_a, x_b), _batch(path)).mean(1)
+    return energies if path.dim() == 3 else energies[0]
+
+
+def pullback_energy(generator: Decode, path: Tensor) -> Tensor:
+    """∫ ‖d/dt G(Z)‖² dt of a polyline (T + 1, d), a scalar, or of P of them, (P,) (Shao et al. 2018)."""
+    energies = pullback_density(generator, _batch(path)).mean(1)
+    return energies if path.dim() == 3 else energies[0]
+
+
+def shortest_path(generator: Decode, z_a: Tensor, z_b: Tensor, x_a: Tensor, x_b: Tensor, points: int = 33) -> Shortest:
+    """The path from z_a to z_b that minimises U; with z (P, d) and images (P, …), P of them at once.
+
+    Its lower bound is ½‖x_a − x_b‖²‖z_a − z_b‖². It is the best end of descents from the segment and from the great
+    arc, hence never worse than the segment. generator: in eval mode.
+    Raises ValueError for fewer than 3 points, or for shapes or values that make no sense.
+    """
+    _check_ends(z_a, z_b, points)
+    generator = _at_precision(generator, z_a)
+    size = _decode(generator, z_a.detach().reshape(-1, z_a.shape[-1])[:1].double()).numel()
+    pairs = len(z_a) if z_a.dim() == 2 else 1
+    x_a, x_b = (x.detach().expand(pairs, 1, size) for x in _as_rows(x_a, x_b, size, pairs))
+
+    def density(path: Tensor, rows: Tensor) -> Tensor:
+        return conformal_density(image_cost(generator, x_a[rows], x_b[rows]), path)
+
+    bound = (x_a - x_b).square().sum((1, 2)) * (z_a - z_b).double().square().sum(-1) / 2
+    return least_path(density, z_a, z_b, bound, points)
+
+
+def pullback_geodesic(
+    generator: Decode, z_a: Tensor, z_b: Tensor, points: int = 33, evaluations: int = 150
+) -> Shortest:
+    """The path from z_a to z_b, (d,) or (P, d), of least `pullback_energy`; its bound is ‖G(z_a) − G(z_b)‖².
+
+    Far worse conditioned than U, and kinked: look at `residual` before calling it a geodesic. Codes are whitened by
+    the segment's mean metric, or the descent would hardly move. Raises ValueError as `shortest_path` does.
+    """
+    _check_ends(z_a, z_b, points)
+    generator = _at_precision(generator, z_a)
+    begin, end = (z.detach().double().reshape(-1, z.shape[-1]) for z in (z_a, z_b))
+    with torch.no_grad():
+        bound = (_decode(generator, begin) - _decode(generator, end)).square().sum(1)
+        whiten, unwhiten = _mean_metric_roots(generator, straight(begin, end, 9))
+
+    def density(path: Tensor, rows: Tensor) -> Tensor:
+        return pullback_density(generator, path @ unwhiten[rows])
+
+    ends = ((z.unsqueeze(1) @ whiten).reshape(z_a.shape) for z in (begin, end))
+    found = least_path(density, *ends, bound, points, evaluations)
+    return replace(found, path=(found.path.reshape(len(begin), points, -1) @ unwhiten).reshape(found.path.shape))
+
+
+def least_path(density: Density, z_a: Tensor, z_b: Tensor, bound: Tensor, points: int, evaluations=300) -> Shortest:
+    """The path from z_a to z_b, (d,) or (P, d), of least energy mean(density), for any density of geodesic form.
+
+    density: paths (R, T + 1, d) and the numbers (R,) of the pairs that they join, to (R, T). bound: (P,).
+    evaluations: how many at most on each of two grids.
+    """
+    begin, end = (z.detach().double().reshape(-1, z.shape[-1]) for z in (z_a, z_b))
+    pairs, grid = len(begin), min(points, COARSE)
+    everyone = torch.arange(pairs, device=begin.device)
+    starts = torch.cat([straight(begin, end, grid), slerp(begin, end, grid)])  # row r joins pair r mod P
+    rough = descend(lambda path, rows: density(path, rows % pairs), starts, tolerance=1e-4, evaluations=evaluations)
+    path = rough.path[rough.energy.reshape(2, pairs).argmin(0) * pairs + everyone]
+    if grid < points:
+        path = resample(path, torch.ones_like(path[:, 1:, 0]), points)
+    with torch.no_grad():
+        line = straight(begin, end, points)
+        better = density(path, everyone).mean(1) <= density(line, everyone).mean(1)  # a finer grid may judge otherwise
+        final = descend(density, torch.where(better[:, None, None], path, line), evaluations=evaluations)
+        speed = density(final.path, everyone) / final.energy[:, None]
+    deviation = (speed - 1).abs().amax(1).nan_to_num(0.0)
+    numbers = (final.energy, bound, deviation, final.residual, final.evaluations)
+    single = z_a.dim() == 1
+    return Shortest(final.path[0], *(n[0].item() for n in numbers)) if single else Shortest(final.path, *numbers)
+
+
+def _mean_metric_roots(generator: Decode, path: Tensor) -> tuple[Tensor, Tensor]:
+    """M^½ and M^−½, (P, d, d), of M the mean of JᵀJ over paths (P, T, d): by differences, for a preconditioner only."""
+    shifts = 0.05 * torch.eye(path.shape[-1]).to(path)
+    J = (_decode(generator, path.unsqueeze(2) + shifts) - _decode(generator, path).unsqueeze(2)) / 0.05
+    M = torch.einsum("ptid, ptjd -> pij", J, J)
+    values, vectors = torch.linalg.eigh(M / M.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-300)[:, None, None])
+    roots = values.clamp_min(1e-3).sqrt().unsqueeze(1)
+    return (vectors * roots) @ vectors.mT, (vectors / roots) @ vectors.mT
+
+
+def _as_rows(x_a: Tensor, x_b: Tensor, size: int, pairs: int) -> tuple[Tensor, Tensor]:
+    """Two images, or two batches of `pairs` images, of `size` pixels: (1 or pairs, 1, size), float64."""
+    for x in (x_a, x_b):
+        if x.numel() not in (size, pairs * size) or not torch.isfinite(x).all():
+            raise ValueError(f"an end image must be finite, of {size} pixels, or {pairs} such: not {tuple(x.shape)}.")
+    return x_a.double().reshape(-1, 1, size), x_b.double().reshape(-1, 1, size)
+
+
+def _at_precision(generator: Decode, like: Tensor) -> Decode:
+    """A plain function gets codes of the caller's precision; a module is asked for its own in `_decode`."""
+    return generator if isinstance(generator, nn.Module) else lambda z: generator(z.to(like.dtype))
+
+
+def _decode(generator: Decode, z: Tensor) -> Tensor:
+    """Flattened images (…, D) of codes (…, d), computed in the precision of the generator's weights."""
+    like = next(generator.parameters(), z) if isinstance(generator, nn.Module) else z
+    images = generator(z.reshape(-1, z.shape[-1]).to(like.dtype))
+    return images.reshape(*z.shape[:-1], -1).to(z.dtype)
+
+
+def _batch(path: Tensor) -> Tensor:
+    if path.dim() not in (2, 3) or path.shape[-2] < 3 or not torch.isfinite(path).all():
+        raise ValueError(f"path {tuple(path.shape)} must be finite, (points, d) or (P, points, d), with points ≥ 3.")
+    return path if path.dim() == 3 else path.unsqueeze(0)
+
+
+def _check_ends(z_a: Tensor, z_b: Tensor, points: int) -> None:
+    if points < 3:
+        raise ValueError(f"points must be at least 3, not {points}.")
+    if z_a.shape != z_b.shape or z_a.dim() not in (1, 2) or not z_a.numel():
+        raise ValueError(f"z_a {tuple(z_a.shape)} and z_b {tuple(z_b.shape)} must both be (d,) or both (P, d).")
+    if not (torch.isfinite(z_a).all() and torch.isfinite(z_b).all()):
+        raise ValueError("z_a and z_b must be finite.")

@@ -1,0 +1,89 @@
+"""Running the notebooks: parameters checked first, then papermill, and a failing cell named in one sentence."""
+
+import ast
+import logging
+import os
+import time
+import tomllib
+import warnings
+from pathlib import Path
+
+import nbformat
+import papermill
+from errors import BuildError
+
+REDUCED = Path(__file__).with_name("reduced.toml")
+
+
+def find(folder: Path) -> list[Path]:
+    """The notebooks NN_name.ipynb of `folder`, in order."""
+    notebooks = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not notebooks:
+        raise BuildError(f"{folder} holds no notebook named like 01_subject.ipynb.")
+    return notebooks
+
+
+def reduced_parameters(path: Path = REDUCED) -> dict[str, dict]:
+    """Each notebook's parameters for a tiny run, by its name without suffix."""
+    return tomllib.loads(path.read_text())
+
+
+def tagged(notebook: nbformat.NotebookNode, tag: str) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+
+
+def parameters_of(notebook: nbformat.NotebookNode) -> dict[str, str]:
+    """Names and source texts of the values that a notebook ran with (an injected value replaces the default)."""
+    values = {}
+    for cell in tagged(notebook, "parameters") + tagged(notebook, "injected-parameters"):
+        for line in ast.parse(cell.source).body:
+            if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
+                values[line.targets[0].id] = ast.unparse(line.value)
+    return values
+
+
+def check_names(path: Path, parameters: dict) -> None:
+    """Raise BuildError if the notebook does not know a parameter (papermill itself only warns)."""
+    known = parameters_of(nbformat.read(path, as_version=4))
+    unknown = [name for name in parameters if name not in known]
+    if unknown:
+        raise BuildError(
+            f"{path.name} has no parameter {', '.join(map(repr, unknown))}: "
+            f"its parameters cell names {', '.join(known) or 'none'}."
+        )
+
+
+def run(source: Path, target: Path, parameters: dict) -> float:
+    """Execute `source` into `target`; returns the seconds it took. A failed run leaves its partial copy in `target`."""
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    os.environ |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PLATFORM_DIRS": "1"}  # both silence start-up notes
+    begin = time.monotonic()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            papermill.execute_notebook(
+                str(source),
+                str(target),
+                parameters,
+                kernel_name="python3",
+                progress_bar=False,
+                cwd=str(source.parent),
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            )
+    except papermill.PapermillExecutionError as error:
+        number = 1 + sum(c.cell_type == "code" for c in nbformat.read(source, 4).cells[: _position(source, error)])
+        first = next((line for line in error.source.splitlines() if line.strip()), "")
+        raise BuildError(
+            f"{source.name}, code cell {number} (`{first.strip()}`) failed: {error.ename}: {error.evalue.strip()} "
+            f"(the partly executed copy is {target})"
+        ) from None
+    except RuntimeError as error:  # nbclient: the kernel died or did not start
+        raise BuildError(f"{source.name}: {str(error).strip().splitlines()[-1]} (copy so far: {target})") from None
+    return time.monotonic() - begin
+
+
+def _position(source: Path, error: papermill.PapermillExecutionError) -> int:
+    """Index of the failing cell in the source, which lacks papermill's injected cells."""
+    cells = nbformat.read(source, 4).cells
+    same = [i for i, cell in enumerate(cells) if cell.cell_type == "code" and cell.source == error.source]
+    return min(same, key=lambda i: abs(i - error.cell_index)) if same else 0

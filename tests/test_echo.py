@@ -1,0 +1,146 @@
+"""The echo sampler against a plain loop, exact laws and its own contract; rate, depth and truncation."""
+
+import math
+
+import pytest
+import torch
+from scipy import stats
+
+from helpers import echo
+
+
+def loop(m, s, depth):
+    """z = m₀ + s₀(m₁ + s₁(…)) along the cycle, one step at a time."""
+    z = torch.zeros_like(m)
+    for k in reversed(range(depth)):
+        z = m.roll(-k, 0) + s.roll(-k, 0) * z
+    return z
+
+
+def encoder(batch=13, width=3, dtype=torch.float64):
+    m, s = torch.randn(batch, width, dtype=dtype), 1.8 * torch.rand(batch, width, dtype=dtype) - 0.9
+    return m, s
+
+
+@pytest.mark.parametrize("depth", range(1, 14))
+def test_doubling_is_the_loop_at_every_depth(depth):
+    m, s = encoder()
+    torch.testing.assert_close(echo.echo_cycle(m, s, depth), loop(m, s, depth), rtol=1e-13, atol=1e-13)
+
+
+def test_written_out_to_the_third_term():
+    m, s = encoder(3, 1)
+    first = m[0] + s[0] * m[1] + s[0] * s[1] * m[2]
+    torch.testing.assert_close(echo.echo_cycle(m, s, 3)[0], first)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_a_permutation_of_the_loop_in_any_dtype(dtype):
+    m, s = encoder(16, 2, dtype)
+    z = echo.echo_sample(m, s, 11, torch.Generator().manual_seed(5))
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(5))
+    expected = torch.empty_like(m)
+    expected[order] = loop(m[order].double(), s[order].double(), 11).to(dtype)
+    assert z.dtype == dtype and z.device == m.device
+    torch.testing.assert_close(z, expected, rtol=20 * torch.finfo(dtype).eps, atol=20 * torch.finfo(dtype).eps)
+
+
+def test_own_datum_first_all_others_once():
+    batch = 9
+    m = torch.eye(batch, dtype=torch.float64)  # column j counts the uses of datum j
+    z = echo.echo_sample(m, torch.full_like(m, 0.5), batch)
+    assert (z.diagonal() == 1).all()
+    powers = 0.5 ** torch.arange(batch, dtype=torch.float64)
+    torch.testing.assert_close(z.sort(1, descending=True).values, powers.expand(batch, -1))
+
+
+def test_generator_decides_and_input_stays():
+    m, s = encoder()
+    before = m.clone(), s.clone()
+    draws = [echo.echo_sample(m, s, 6, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+    assert torch.equal(m, before[0]) and torch.equal(s, before[1])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5, 6])
+def test_gradients(depth):
+    m, s = (tensor.requires_grad_() for tensor in encoder(6, 2))
+
+    def sample(m, s):
+        return echo.echo_sample(m, s, depth, torch.Generator().manual_seed(0))
+
+    assert torch.autograd.gradcheck(sample, (m, s))
+
+
+def test_gaussian_variance_at_each_depth():
+    columns, s = 40_000, 0.8
+    m = torch.randn(16, columns)
+    for depth in (1, 2, 5, 16):
+        z = echo.echo_sample(m, torch.full_like(m, s), depth)[3]
+        expected = (1 - s ** (2 * depth)) / (1 - s**2)
+        assert z.var().item() == pytest.approx(expected, rel=5 * math.sqrt(2 / columns))
+
+
+@pytest.mark.parametrize("case", ["uniform", "exponential", "beta"])
+def test_exact_laws(case):
+    batch, columns = 48, 5000
+    u, coin = torch.rand(2, batch, columns, dtype=torch.float64)
+    if case == "uniform":
+        law, m, s = stats.uniform(-2, 4), 2 * (u > 0.5).double() - 1, torch.full_like(u, 0.5)
+    elif case == "exponential":
+        law, m, s = stats.expon(), torch.where(coin < 0.4, 0.0, -u.log()), torch.full_like(u, 0.4)
+    else:
+        s = u ** (1 / 3)
+        law, m = stats.beta(1, 2), (1 - s) * (coin < 1 / 3)
+    z = echo.echo_sample(m, s, batch)[0]  # a row: its columns are independent
+    assert stats.kstest(z.numpy(), law.cdf).statistic < 2.3 / math.sqrt(columns)
+
+
+def test_contradictions_are_refused():
+    m, s = encoder()
+    with pytest.raises(ValueError, match="from 1 to the batch size 13, not 14"):
+        echo.echo_sample(m, s, 14)
+    for depth in (0, -1, 2.0):
+        with pytest.raises(ValueError, match="depth must be an integer"):
+            echo.echo_sample(m, s, depth)
+    with pytest.raises(ValueError, match="one shape"):
+        echo.echo_sample(m, s[:, :2], 2)
+    with pytest.raises(ValueError, match="one shape"):
+        echo.echo_sample(m[0], s[0], 1)
+    with pytest.raises(ValueError, match="floating dtype"):
+        echo.echo_sample(m, s.float(), 2)
+    with pytest.raises(ValueError, match="floating dtype"):
+        echo.echo_sample(m.long(), s.long(), 2)
+    for bad in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="finite"):
+            echo.echo_sample(m.index_fill(0, torch.tensor([4]), bad), s, 2)
+
+
+def test_rate_has_the_sign_of_an_information():
+    s = torch.tensor([[0.5, -0.25], [1.0, 1.0]])
+    torch.testing.assert_close(echo.echo_rate(s), torch.tensor([math.log(8), 0.0]))
+    with pytest.raises(ValueError, match=r"\(B, d\)"):
+        echo.echo_rate(s[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("bound, clip", [(1.0, 0.8359), (10.0, 0.95), (0.01, 0.5), (1e-9, 0.5)])
+def test_depth_is_the_least_that_resolves(bound, clip, dtype):
+    depth, eps = echo.echo_depth(bound, clip, dtype), torch.finfo(dtype).eps
+    assert bound * clip**depth / (1 - clip) <= eps * (1 + 1e-9)
+    assert depth == 1 or bound * clip ** (depth - 1) / (1 - clip) > eps
+
+
+def test_depth_is_the_published_one_and_refuses_nonsense():
+    assert echo.echo_depth(1.0, 0.8359) in (99, 100)
+    for bound, clip in ((0.0, 0.5), (1.0, 1.0), (1.0, 0.0), (math.nan, 0.5), (math.inf, 0.5)):
+        with pytest.raises(ValueError, match="need 0 < bound"):
+            echo.echo_depth(bound, clip)
+
+
+def test_truncation_bias_is_that_of_the_variances():
+    s, depth = 0.7, 4
+    var = [sum(s ** (2 * k) for k in range(D)) for D in (depth, depth - 1)]
+    information = 0.5 * math.log(var[0] / (s**2 * var[1]))
+    assert information + math.log(s) == pytest.approx(echo.gaussian_truncation_bias(s, depth))
+    assert echo.gaussian_truncation_bias(s, depth) > 0 and echo.gaussian_truncation_bias(s, 1) == math.inf

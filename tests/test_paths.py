@@ -1,0 +1,268 @@
+"""Paths against closed forms, against fast marching, and against what no path can beat."""
+
+import math
+
+import numpy as np
+import pytest
+import skfmm
+import torch
+from scipy.interpolate import RegularGridInterpolator
+
+from helpers import paths
+from helpers.descent import descend, sine_basis
+from helpers.models import Generator, MLPGenerator
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def small_generator(latent_dim=2):
+    """A curved, saturating stand-in for a trained generator."""
+    rng = seeded(3)
+    W, V = torch.randn(latent_dim, 16, generator=rng), torch.randn(16, 12, generator=rng)
+    return lambda z: torch.tanh(torch.tanh(z @ W.to(z)) @ V.to(z))
+
+
+def affine_pair(d=5, size=20):
+    """An isometric affine generator: on it every path of least U and its energy are known."""
+    basis = torch.linalg.qr(torch.randn(size, d, generator=seeded(1), dtype=torch.float64))[0]
+    z_a, z_b = torch.randn(2, d, generator=seeded(2), dtype=torch.float64)
+    return (lambda z: z @ basis.T), z_a, z_b, z_a @ basis.T, z_b @ basis.T
+
+
+def test_cross_fade_is_four_thirds_by_midpoints():
+    generator, z_a, z_b, x_a, x_b = affine_pair()
+    bound = 0.5 * (x_a - x_b).square().sum() * (z_a - z_b).square().sum()
+    for segments in (2, 10, 32):
+        energy = paths.path_energy(generator, paths.straight(z_a, z_b, segments + 1), x_a, x_b)
+        assert energy / bound == pytest.approx(4 / 3 - 1 / (3 * segments**2), rel=1e-12)
+
+
+def test_cross_fade_at_constant_speed_is_the_minimum():
+    generator, z_a, z_b, x_a, x_b = affine_pair()
+    exact = 2 * (0.5 + math.asinh(1) / math.sqrt(8)) ** 2
+    assert exact == pytest.approx(1.31743, abs=1e-5)
+    found = paths.shortest_path(generator, z_a, z_b, x_a, x_b, points=65)
+    assert found.rho == pytest.approx(exact, rel=2e-4)
+    assert found.speed_deviation < 0.01
+    line = paths.straight(z_a, z_b, 513)
+    lengths = paths.metric_lengths(paths.image_cost(generator, x_a, x_b), line)
+    even = paths.resample(line, lengths, 513)
+    assert paths.path_energy(generator, even, x_a, x_b) / found.lower_bound == pytest.approx(exact, rel=1e-4)
+
+
+@pytest.mark.parametrize("points", [65, 129])
+def test_hyperbolic_half_plane(points):
+    a = torch.tensor([[0.0, 1.0], [-1.0, 0.5], [0.0, 0.3]], dtype=torch.float64)
+    b = torch.tensor([[2.0, 1.0], [1.0, 2.0], [3.0, 0.4]], dtype=torch.float64)
+    exact = torch.arccosh(1 + (a - b).square().sum(1) / (2 * a[:, 1] * b[:, 1])) ** 2
+    density = lambda path, rows: paths.conformal_density(lambda z: z[..., 1].pow(-2), path)  # noqa: E731
+    found = paths.least_path(density, a, b, torch.zeros(3), points)
+    assert found.energy.tolist() == pytest.approx(exact.tolist(), rel=1e-3)
+    assert found.speed_deviation.max() < 0.01
+
+
+def marching(cost, low, high, begin, end, nodes=401):
+    """Squared least length from begin to end in the metric √c on a grid: the least energy (Sethian 1996)."""
+    axes = [np.linspace(low[k], high[k], nodes) for k in range(2)]
+    spacing = [axis[1] - axis[0] for axis in axes]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
+    root = np.sqrt(cost(torch.from_numpy(grid.reshape(-1, 2))).numpy()).reshape(nodes, nodes)
+    radius = 6 * max(spacing)
+    outside = np.linalg.norm(grid - np.array(begin), axis=-1) - radius
+    times = skfmm.travel_time(outside, 1 / root, dx=spacing, order=2)
+    near = RegularGridInterpolator(axes, root)(begin).item() * radius
+    return (RegularGridInterpolator(axes, np.abs(np.asarray(times)))(end).item() + near) ** 2
+
+
+def test_two_dimensional_codes_against_fast_marching():
+    generator = small_generator()
+    z_a, z_b = torch.tensor([[-1.2, -0.6], [1.1, 0.9]], dtype=torch.float64)
+    x_a, x_b = generator(z_a[None]), generator(z_b[None])
+    found = paths.shortest_path(generator, z_a, z_b, x_a, x_b, points=129)
+    cost = paths.image_cost(generator, x_a, x_b)
+    least = marching(lambda z: cost(z[None])[0], (-3, -3), (3, 3), z_a.tolist(), z_b.tolist())
+    assert found.energy == pytest.approx(least, rel=0.01)
+
+
+def test_plane_of_the_path_does_not_beat_it():
+    torch.manual_seed(0)
+    generator = MLPGenerator(16).eval().requires_grad_(False)
+    z_a, z_b = torch.randn(2, 16, generator=seeded(5))
+    x_a, x_b = generator(z_a[None]), generator(z_b[None])
+    found = paths.shortest_path(generator, z_a, z_b, x_a, x_b, points=65)
+    centre, half = (z_a + z_b).double() / 2, (z_b - z_a).double() / 2
+    along = half / half.norm()
+    aside = found.path[32] - centre
+    aside = aside - (aside @ along) * along
+    frame = torch.stack([along, aside / aside.norm()])
+    reach = half.norm().item()
+    cost = paths.image_cost(generator, x_a, x_b)
+    with torch.no_grad():
+        least = marching(
+            lambda p: torch.cat([cost((centre + q @ frame)[None])[0] for q in p.split(4000)]),
+            (-1.3 * reach, -1.3 * reach), (1.3 * reach, 1.3 * reach), [-reach, 0.0], [reach, 0.0], nodes=101,
+        )  # fmt: skip
+    assert found.energy <= least * 1.01
+
+
+@pytest.fixture(scope="module")
+def digits():
+    torch.manual_seed(1)
+    generator = Generator(8, 32, 8).eval()
+    z = torch.randn(6, 8, generator=seeded(4))
+    return generator, z, generator(z).detach() + 0.1 * torch.randn(6, 1, 28, 28, generator=seeded(5))
+
+
+def test_certificate_and_order(digits):
+    generator, z, x = digits
+    found = paths.shortest_path(generator, z[0], z[1], x[0], x[1])
+    line = paths.path_energy(generator, paths.straight(z[0], z[1]), x[0], x[1]).item()
+    assert found.path.shape == (33, 8) and isinstance(found.energy, float)
+    assert found.lower_bound <= found.energy <= line * (1 + 1e-6)
+    assert found.lower_bound == pytest.approx(
+        0.5 * (x[0] - x[1]).square().sum().item() * (z[0] - z[1]).square().sum().item(), rel=1e-5
+    )
+    assert torch.equal(found.path[[0, -1]].float(), z[:2])
+    again = paths.path_energy(generator, found.path, x[0], x[1])
+    assert again.item() == pytest.approx(found.energy, rel=1e-5)
+    assert found.rho == pytest.approx(found.energy / found.lower_bound)
+
+
+def test_certificate_tells_an_optimum(digits):
+    generator, z, x = digits
+    found = paths.shortest_path(generator, z[0], z[1], x[0], x[1], points=65)
+    assert found.speed_deviation < 0.01 and found.residual < 0.02
+    rng = seeded(6)
+    for size in (1e-3, 1e-2, 1e-1):
+        path = found.path.clone()
+        path[1:-1] += size * torch.randn(63, 8, generator=rng, dtype=torch.float64)
+        assert paths.path_energy(generator, path, x[0], x[1]) > found.energy
+
+
+def test_batch_agrees_with_single(digits):
+    generator, z, x = digits
+    batch = paths.shortest_path(generator, z[:3], z[3:], x[:3], x[3:], points=17)
+    assert batch.path.shape == (3, 17, 8) and batch.energy.shape == batch.rho.shape == (3,)
+    energies = paths.path_energy(generator, batch.path, x[:3], x[3:])
+    for row in range(3):
+        single = paths.shortest_path(generator, z[row], z[3 + row], x[row], x[3 + row], points=17)
+        assert single.energy == pytest.approx(batch.energy[row].item(), rel=1e-3)
+        assert energies[row].item() == pytest.approx(batch.energy[row].item(), rel=1e-5)
+
+
+def test_energy_is_differentiable_in_path_and_weights(digits):
+    generator, z, x = digits
+    path = paths.straight(z[0], z[1], 9).requires_grad_()
+    energy = paths.path_energy(generator, path, x[0], x[1])
+    assert energy.shape == ()
+    slopes = torch.autograd.grad(energy, [path, *generator.parameters()])
+    assert all(torch.isfinite(slope).all() and slope.abs().sum() > 0 for slope in (slopes[0], slopes[1], slopes[-2]))
+
+
+def test_energy_gradient_against_differences():
+    generator, z_a, z_b, x_a, x_b = affine_pair()
+    path = paths.slerp(z_a, z_b, 7).requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: paths.path_energy(generator, p, x_a, x_b), path)
+    assert torch.autograd.gradcheck(lambda p: paths.pullback_energy(generator, p), path)
+
+
+def test_parallelogram(digits):
+    generator, z, x = digits
+    cost = paths.image_cost(generator, x[0], x[1])(z[None])[0]
+    middle, apart = (x[0] + x[1]) / 2, (x[0] - x[1]).square().sum()
+    identity = 2 * (generator(z) - middle).square().sum((1, 2, 3)) + apart / 2
+    assert torch.allclose(cost, identity, rtol=1e-5)
+    assert (cost >= apart / 2).all()
+
+
+def test_pullback_of_an_isometry_is_the_segment():
+    generator, z_a, z_b, _, _ = affine_pair()
+    found = paths.pullback_geodesic(generator, z_a, z_b)
+    assert found.rho == pytest.approx(1, rel=1e-9) and found.speed_deviation < 1e-5
+    assert torch.allclose(found.path, paths.straight(z_a, z_b), atol=1e-6)
+
+
+def test_pullback_shortens_the_image_path(digits):
+    generator, z, _ = digits
+    line = paths.straight(z[0], z[1])
+    found = paths.pullback_geodesic(generator, z[0], z[1])
+    assert found.lower_bound * (1 - 1e-6) <= found.energy <= paths.pullback_energy(generator, line).item()
+    assert paths.image_lengths(generator, found.path).sum() <= paths.image_lengths(generator, line).sum()
+
+
+def test_preconditioned_evaluations_do_not_grow():
+    generator = small_generator(8)
+    z_a, z_b = torch.randn(2, 3, 8, generator=seeded(7), dtype=torch.float64)
+    x_a, x_b = generator(z_a)[:, None, None], generator(z_b)[:, None, None]
+    counts = {"sine": [], "nodes": []}
+    for points in (17, 65):
+        bases = {"sine": sine_basis(points - 1), "nodes": torch.eye(points - 2, dtype=torch.float64)}
+        density = lambda p, r: paths.conformal_density(paths.image_cost(generator, x_a[r], x_b[r]), p)  # noqa: E731
+        ends = {name: descend(density, paths.straight(z_a, z_b, points), basis) for name, basis in bases.items()}
+        least = torch.minimum(ends["sine"].energy, ends["nodes"].energy)
+        for name, end in ends.items():
+            counts[name].append((end.trace <= 1.0005 * least).int().argmax(0).double().mean().item() + 1)
+    assert counts["sine"][1] <= 1.2 * counts["sine"][0]
+    assert counts["sine"][1] <= counts["nodes"][1] / 3
+
+
+def test_slerp_keeps_the_norm_and_survives_extremes():
+    z = torch.nn.functional.normalize(torch.randn(4, 6, generator=seeded(8), dtype=torch.float64), dim=1)
+    assert torch.allclose(paths.slerp(z[:2], z[2:]).norm(dim=-1), torch.ones(2, 33, dtype=torch.float64))
+    for other in (z[0], -z[0]):
+        assert torch.allclose(paths.slerp(z[0], other), paths.straight(z[0], other), atol=1e-6)
+    arc = paths.slerp(3 * z[0], 3 * z[1])
+    assert torch.allclose(arc[[0, -1]], 3 * z[:2])
+
+
+def test_resample_gives_equal_shares():
+    path = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 3.0]])
+    even = paths.resample(path, path.diff(dim=0).norm(dim=1), 5)
+    assert torch.allclose(even, torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]]), atol=1e-5)
+    still = torch.ones(3, 2)
+    assert torch.allclose(paths.resample(still, torch.zeros(2), 7), torch.ones(7, 2))
+    with pytest.raises(ValueError, match="lengths"):
+        paths.resample(path, torch.ones(3), 5)
+
+
+def test_equal_ends_and_equal_images(digits):
+    generator, z, x = digits
+    still = paths.shortest_path(generator, z[0], z[0], x[0], x[1], points=9)
+    assert still.energy == 0 and still.lower_bound == 0 and still.rho == 1 and still.speed_deviation == 0
+    same = paths.shortest_path(generator, z[0], z[1], x[0], x[0], points=9)
+    assert same.lower_bound == 0 and same.energy > 0 and same.rho == math.inf
+
+
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        ({"points": 2}, "points"),
+        ({"z_b": torch.zeros(7)}, "z_b"),
+        ({"z_b": torch.zeros(2, 8)}, "z_b"),
+        ({"z_b": torch.full((8,), math.nan)}, "finite"),
+        ({"x_a": torch.zeros(1, 27, 28)}, "pixels"),
+        ({"x_b": torch.full((1, 28, 28), math.inf)}, "finite"),
+    ],
+)
+def test_bad_input_is_named(digits, change, word):
+    generator, z, x = digits
+    arguments = {"z_a": z[0], "z_b": z[1], "x_a": x[0], "x_b": x[1], "points": 9} | change
+    with pytest.raises(ValueError, match=word):
+        paths.shortest_path(generator, **arguments)
+
+
+@pytest.mark.parametrize("path", [torch.zeros(8), torch.zeros(2, 8), torch.full((5, 8), math.nan)])
+def test_bad_path_is_named(digits, path):
+    generator, _, x = digits
+    with pytest.raises(ValueError, match="path"):
+        paths.path_energy(generator, path, x[0], x[1])

@@ -1,0 +1,183 @@
+"""The report's build: all notebooks from scratch to the PDF, and what it does when something is wrong."""
+
+import fcntl
+import re
+import subprocess
+
+import build
+import execute
+import merge
+import nbformat
+import prose
+import pytest
+import typeset
+from conftest import ROOT, Workshop
+from errors import BuildError
+
+pytestmark = pytest.mark.usefixtures("tex")
+NOTEBOOKS = ROOT / "notebooks"
+
+
+@pytest.fixture(scope="module")
+def reduced(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """The real notebooks, at tiny parameters and without any shipped model."""
+    workshop = Workshop(tmp_path_factory.mktemp("report"))
+    done = workshop.build("--reduced", "--notebooks", str(NOTEBOOKS))
+    assert done.returncode == 0, done.stderr
+    return workshop
+
+
+@pytest.mark.parametrize("question", merge.QUESTIONS)
+def test_every_question_is_answered(reduced: Workshop, question: str) -> None:
+    assert f"Answer to {question}." in reduced.text()
+
+
+@pytest.mark.parametrize("noise", ["Traceback", r"interactive\(", r"\bnan\b", r"\?\?", "100%.*it/s", r"<\w+ at 0x"])
+def test_no_noise_in_the_pdf(reduced: Workshop, noise: str) -> None:
+    assert not re.search(noise, reduced.text(), re.IGNORECASE)
+
+
+def test_the_pdf_says_that_the_run_was_reduced(reduced: Workshop) -> None:
+    assert "reduced run" in reduced.text() and "full run" not in reduced.text()
+
+
+def test_the_pdf_is_a4_and_has_title_author_and_bookmarks(reduced: Workshop) -> None:
+    facts = subprocess.run(["pdfinfo", reduced.pdf], capture_output=True, text=True, check=True).stdout
+    assert re.search(r"(?m)^Title: +\S", facts) and re.search(r"(?m)^Author: +\S", facts) and "A4" in facts
+    assert b"/Outlines" in reduced.pdf.read_bytes() or "/Outlines" in facts
+
+
+def test_reduced_parameters_belong_to_notebooks() -> None:
+    for name, parameters in execute.reduced_parameters().items():
+        execute.check_names(NOTEBOOKS / f"{name}.ipynb", parameters)
+
+
+def test_failing_cell_is_named_and_the_old_pdf_stays(workshop: Workshop) -> None:
+    workshop.write("01_good", "report.say('fine')")
+    workshop.write("02_bad", "a = 1", "report.check('one is two', a, 2, 0.5)")
+    workshop.pdf.write_bytes(b"yesterday's report")
+    done = workshop.build()
+    assert done.returncode == 1
+    message = done.stderr.strip().splitlines()[-1]
+    assert "02_bad.ipynb, code cell 4" in message and "AssertionError: check failed: one is two" in message
+    assert workshop.pdf.read_bytes() == b"yesterday's report"
+    assert "✗ one is two" in (workshop.folder / "build" / "02_bad.ipynb").read_text()
+
+
+def test_unknown_parameter_is_refused_before_anything_runs(workshop: Workshop) -> None:
+    workshop.write("01_good", "report.say('fine')")
+    table = workshop.folder / "parameters.toml"
+    table.write_text("[01_good]\nepoch = 3\n")
+    done = workshop.build("--reduced", "--parameters", str(table))
+    assert done.returncode == 1 and "no parameter 'epoch'" in done.stderr
+    assert not (workshop.folder / "build" / "01_good.ipynb").exists()
+
+
+def test_hostile_names_are_printed_as_they_are(workshop: Workshop) -> None:
+    workshop.write("01_good", "report.say('fine')")
+    author = r"""Zoë O'Ñeill, 李明 & Иван "100%" #1_{x}^2 ~ \input{a} $B `id` -- Ζωή"""
+    done = workshop.build(AUTHOR=author, HOURS="<3 & more", COLLABORATORS="a_b; łódź")
+    assert done.returncode == 0, done.stderr
+    text = " ".join(workshop.text().replace("’", "'").split())
+    for part in (
+        "Zoë O'Ñeill",
+        "李明 & Иван",
+        '"100%" #1_{x}^2',
+        r"\input{a} $B `id` -- Ζωή",
+        "<3 & more",
+        "a_b; łódź",
+    ):
+        assert part in text
+    facts = subprocess.run(["pdfinfo", workshop.pdf], capture_output=True, text=True, check=True).stdout
+    assert f"Author:          {author}" in facts
+
+
+@pytest.mark.parametrize(
+    ("markdown", "complaint"),
+    [
+        ("see [Nobody 1999](#cite-nobody1999)", "has no entry nobody1999"),
+        ("see [figure](#fig-absent)", "fig-absent"),
+        ("an unprintable \U0001f600", "Missing character"),
+        ("$\\frac{1}$ and $}$", "xelatex stopped"),
+    ],
+)
+def test_unsound_text_is_refused(workshop: Workshop, markdown: str, complaint: str) -> None:
+    workshop.write("01_unsound")
+    whole = merge.merge(sorted(workshop.notebooks.iterdir()))
+    whole.cells.append(nbformat.v4.new_markdown_cell(markdown))
+    whole.metadata.report |= {"title": build.title_block(reduced=True), "run": build.run_facts(0)}
+    whole.metadata.report.notebooks[0]["seconds"] = 1.0
+    with pytest.raises(BuildError, match=complaint):
+        typeset.make_pdf(typeset.write_latex(whole, workshop.folder))
+
+
+@pytest.mark.parametrize(
+    ("text", "brief"),
+    [
+        (
+            "As β → 0 only the data counts: a rate of 1.5 nats ([figure](#fig-a)). More.",
+            "As β → 0 only the data counts: a rate of 1.5 nats.",
+        ),
+        ("Yes. It is so. Why?", "Yes. It is so."),
+    ],
+)
+def test_the_opening_list_has_the_first_sentence(text: str, brief: str) -> None:
+    assert merge._brief(text) == brief
+
+
+@pytest.mark.parametrize(("questions", "complaint"), [(["RD-z"], "no question"), (["RD-a", "RD-a"], "answered twice")])
+def test_wrong_answers_are_refused(workshop: Workshop, questions: list[str], complaint: str) -> None:
+    workshop.write("01_wrong", "pass")
+    path = workshop.notebooks / "01_wrong.ipynb"
+    notebook = nbformat.read(path, 4)
+    for question in questions:
+        fact = {"kind": "answer", "question": question, "text": "yes", "number": ""}
+        notebook.cells[-1].outputs.append(nbformat.v4.new_output("display_data", {}, metadata={"report": fact}))
+    nbformat.write(notebook, path)
+    with pytest.raises(BuildError, match=complaint):
+        merge.merge([path])
+
+
+def test_two_builds_at_once_are_refused(workshop: Workshop) -> None:
+    workshop.write("01_good", "report.say('fine')")
+    (workshop.folder / "build").mkdir()
+    with open(workshop.folder / "build" / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = workshop.build()
+    assert done.returncode == 1 and "another build is at work" in done.stderr
+
+
+def test_merged_notebook_is_valid_and_unites_widgets_and_attachments(workshop: Workshop) -> None:
+    for name in ("01_one", "02_two"):
+        workshop.write(name, "1", "2")
+        notebook = nbformat.read(workshop.notebooks / f"{name}.ipynb", 4)
+        notebook.metadata.widgets = {merge.WIDGETS: {"state": {f"model {name}": {}}}}
+        notebook.cells[0].attachments = {"a.png": {"image/png": ""}}
+        notebook.cells[0].source += "\n\n![](attachment:a.png)"
+        nbformat.write(notebook, workshop.notebooks / f"{name}.ipynb")
+    whole = merge.merge(sorted(workshop.notebooks.iterdir()))
+    assert len({cell.id for cell in whole.cells}) == len(whole.cells) == 8
+    assert set(whole.metadata.widgets[merge.WIDGETS]["state"]) == {"model 01_one", "model 02_two"}
+    assert [list(cell.attachments) for cell in whole.cells if "attachments" in cell] == [
+        ["01_one-a.png"],
+        ["02_two-a.png"],
+    ]
+    assert "attachment:02_two-a.png" in whole.cells[4].source
+
+
+@pytest.mark.parametrize(
+    ("markdown", "latex"),
+    [
+        ("its [figure](#fig-x)", r"its \hyperref[fig-x]{figure~\ref*{fig-x}}"),
+        ("The [figure](#fig-x)", r"\hyperref[fig-x]{Figure~\ref*{fig-x}}"),
+        ("[Kingma & Welling 2014](#cite-kingma2014)", r"\citet{kingma2014}"),
+        ("(so [Alemi et al. 2018, eq. 4](#cite-alemi2018))", r"(so \citealt[eq.~4]{alemi2018})"),
+        ("[notebook 4](04_gan.ipynb)", r"\hyperref[sec-gan]{notebook 4}"),
+        ("as β → 0", r"as \texorpdfstring{\ensuremath{β}}{β} → 0"),
+        ("### At $\\beta \\to 0$", r"\subsubsection{At \texorpdfstring{\(\beta \to 0\)}{β → 0}}"),
+        (r"$$a \label{eq:a}$$", r"\begin{equation}a \label{eq:a}\end{equation}"),
+        ("text\n- item", "\\begin{itemize}\n\\tightlist\n\\item\n  item\n\\end{itemize}"),
+    ],
+)
+def test_markdown_becomes_latex(markdown: str, latex: str) -> None:
+    assert latex in prose.convert([markdown])[markdown]
