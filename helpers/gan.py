@@ -13,7 +13,7 @@ from helpers.models import Critic, Generator
 RECIPES: dict[str, dict] = {
     "gan": {"loss": "gan"},
     "wgan-gp": {"loss": "wgan-gp"},
-    "path-aware": {"loss": "gan", "epochs": 10, "learning_rate": 1e-4, "path_weight": 10.0, "base_epochs": 100},
+    "path-aware": {"loss": "gan", "epochs": 10, "learning_rate": 1e-4, "path_weight": 1.0, "base_epochs": 100},
 }
 PENALTY_WEIGHT = 10.0
 BETAS = {"gan": (0.5, 0.999), "wgan-gp": (0.5, 0.9)}  # Radford et al. 2016; Gulrajani et al. 2017 with β₁ = 0.5

@@ -36,7 +36,7 @@ def invert(
     """Invert images (n, 1, 28, 28) in [−1, 1] from `restarts` codes z ~ N(0, I) each, in the generator's own precision.
 
     First `steps` of gradient descent, then at most `iterations` of Levenberg-Marquardt, for all images and starts in
-    one batch, `chunk` codes at a time. prior: weight of ‖z‖² added to the loss that is minimised (not to that reported).
+    one batch, `chunk` codes at a time. prior: weight of ‖z‖² in what is minimised (not in the loss reported).
     Raises ValueError for another shape or range, for what is not finite, and for restarts < 1.
     """
     _validate(images, restarts)

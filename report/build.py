@@ -23,6 +23,7 @@ from helpers import store
 from helpers.device import device_name
 
 HERE = Path(__file__).resolve().parent
+RETRAIN = "retrain-since"
 VERSIONS = ("torch", "torchvision", "torchmetrics", "numpy", "scipy", "matplotlib", "papermill", "nbconvert")
 
 
@@ -50,7 +51,7 @@ def build(options: argparse.Namespace) -> None:
         if options.reduced:
             os.environ.setdefault("MODELS", str(folder / "models"))  # tiny models do not belong beside the shipped ones
         if os.environ.get("RETRAIN") not in (None, "", "0"):
-            os.environ["RETRAIN_SINCE"] = str(started)
+            os.environ["RETRAIN_SINCE"] = str(_retrain_since(folder, started))
         for path in notebooks:
             seconds.append(execute.run(path, folder / path.name, tiny.get(path.stem, {})))
             print(f"{path.name:32} {seconds[-1]:7.1f} s", flush=True)
@@ -61,6 +62,7 @@ def build(options: argparse.Namespace) -> None:
         whole.metadata.report |= {"title": title_block(options.reduced), "run": run_facts(started)}
         pdf, wide = typeset.make_pdf(typeset.write_latex(whole, folder))
         publish(pdf, options.output.resolve())
+        (folder / RETRAIN).unlink(missing_ok=True)
         print(f"{'LaTeX':32} {time.monotonic() - begin:7.1f} s")
         for line in wide:
             print(f"warning: {line}")
@@ -79,6 +81,14 @@ def _only_build(folder: Path):
         except OSError:
             raise BuildError(f"another build is at work in {folder}: wait for it to end.") from None
         yield
+
+
+def _retrain_since(folder: Path, now: float) -> float:
+    """When the retraining began: an interrupted one goes on, so what it had finished is not trained a second time."""
+    note = folder / RETRAIN
+    if not note.exists():
+        note.write_text(f"{now}\n")
+    return float(note.read_text())
 
 
 def title_block(reduced: bool) -> dict:
