@@ -20,6 +20,7 @@ DIALECT = (
     "-auto_identifiers-implicit_figures-fancy_lists-example_lists-citations-yaml_metadata_block-pandoc_title_block"
 )
 MARK = "%next-text-of-the-report"
+DISPLAY = r"\\\[|\\begin\{(?:equation|align|gather|multline)\*?\}"
 PLACES = {"figure", "table", "section", "equation"}
 SPECIAL = {character: "\\" + character for character in "{}$&#%_"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -35,6 +36,7 @@ def convert(texts: list[str]) -> dict[str, str]:
     document = json.loads(_pandoc(joined, f"--from={DIALECT}", "--to=json", "--columns=9999"))
     document["blocks"] = _resolve(document["blocks"])
     latex = _pandoc(json.dumps(document), "--from=json", "--to=latex", "--wrap=preserve")
+    latex = re.sub(rf"\n{{2,}}(?={DISPLAY})", "\n", latex)  # a formula belongs to its sentence
     parts = [part.strip() for part in latex.split(MARK)]
     if len(parts) != len(texts) + 1:
         raise BuildError("A Markdown cell leaves a code block, a comment or an HTML tag open, which swallows the next.")
@@ -111,7 +113,7 @@ def _letters(formula: str) -> str:
 
 def _numbered(formula: str) -> dict | None:
     """Display math that is, or asks to be, an equation with a number; MathJax also takes it between $$."""
-    if re.match(r"\s*\\begin\{(equation|align|gather|multline)", formula):
+    if re.match(r"\s*\\begin\{(equation|align|gather|multline)\*?\}", formula):
         return _raw(formula.strip())
     return _raw(rf"\begin{{equation}}{formula.strip()}\end{{equation}}") if r"\label{" in formula else None
 
@@ -197,7 +199,7 @@ def _shown(character: str) -> str | None:
     if unicodedata.decomposition(character).startswith(("<super>", "<sub>")):
         where = "super" if "<super>" in unicodedata.decomposition(character) else "sub"
         return rf"\text{where}script{{{plain}}}"
-    if character in "✓✗✔✘":
+    if character in "✓✗✔✘★":
         return rf"{{\fallbacksymbols {character}}}"
     if unicodedata.category(character) == "Sm" or 0x2100 <= ord(character) < 0x2C00:
         return rf"\texorpdfstring{{\ensuremath{{{character}}}}}{{{character}}}"

@@ -176,6 +176,7 @@ def test_merged_notebook_is_valid_and_unites_widgets_and_attachments(workshop: W
         ("as β → 0", r"as \texorpdfstring{\ensuremath{β}}{β} → 0"),
         ("### At $\\beta \\to 0$", r"\subsubsection{At \texorpdfstring{\(\beta \to 0\)}{β → 0}}"),
         (r"$$a \label{eq:a}$$", r"\begin{equation}a \label{eq:a}\end{equation}"),
+        (r"$$\begin{aligned}a\end{aligned}$$", "\\[\\begin{aligned}a\\end{aligned}\\]"),
         ("text\n- item", "\\begin{itemize}\n\\tightlist\n\\item\n  item\n\\end{itemize}"),
     ],
 )
