@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -117,7 +117,7 @@ def _train(name: str, config: dict, training: Training, epoch: Callable, stem: P
     bar.close()
     tensors = _flatten({key: module.state_dict() for key, module in training.modules.items()})
     weights = stem.with_suffix(".safetensors")
-    _write(weights, lambda path: save_file(tensors, path))
+    _write(weights, lambda path: path.write_bytes(save(tensors)))
     record = {
         "name": name,
         "config": config,
@@ -202,7 +202,7 @@ def _checkpoint(training: Training, history: list[dict], seconds: float, stem: P
         tensors["generator"] = training.generator.get_state()
     groups = {key: state["param_groups"] for key, state in states.items()}
     meta = {"state": json.dumps({"history": history, "seconds": seconds, "param_groups": groups})}
-    _write(stem.with_suffix(".partial"), lambda path: save_file(tensors, path, metadata=meta))
+    _write(stem.with_suffix(".partial"), lambda path: path.write_bytes(save(tensors, meta)))
 
 
 def _flatten(states: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
