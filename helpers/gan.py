@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from helpers import data, store
 from helpers.device import device
-from helpers.models import Critic, Generator
+from helpers.networks import Critic, Generator
 
 RECIPES: dict[str, dict] = {
     "gan": {"loss": "gan"},

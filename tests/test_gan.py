@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from helpers import gan, metrics
-from helpers.models import Critic, Generator, MLPGenerator, load_generator
+from helpers.models import load_generator
+from helpers.networks import Critic, Generator, MLPGenerator
 
 TINY = {"epochs": 2, "images": 256, "batch": 64, "channels": 8, "width": 32}
 

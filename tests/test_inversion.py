@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from helpers.inversion import gradient_descent, invert, levenberg_marquardt
-from helpers.models import Generator
+from helpers.networks import Generator
 
 
 class Linear(nn.Module):

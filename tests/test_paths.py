@@ -10,7 +10,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from helpers import paths
 from helpers.descent import descend, sine_basis
-from helpers.models import Generator, MLPGenerator
+from helpers.networks import Generator, MLPGenerator
 
 
 @pytest.fixture(scope="module", autouse=True)

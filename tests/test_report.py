@@ -32,7 +32,9 @@ def test_every_question_is_answered(reduced: Workshop, question: str) -> None:
     assert f"Answer to {question}." in reduced.text()
 
 
-@pytest.mark.parametrize("noise", ["Traceback", r"interactive\(", r"\bnan\b(?! or infinity)", r"\?\?", "100%.*it/s", r"<\w+ at 0x"])
+@pytest.mark.parametrize(
+    "noise", ["Traceback", r"interactive\(", r"\bnan\b(?! or infinity)", r"\?\?", "100%.*it/s", r"<\w+ at 0x"]
+)
 def test_no_noise_in_the_pdf(reduced: Workshop, noise: str) -> None:
     assert not re.search(noise, reduced.text(), re.IGNORECASE)
 

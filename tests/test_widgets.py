@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from helpers import widgets
-from helpers.models import Generator
+from helpers.networks import Generator
 
 
 def pixels(data: bytes) -> np.ndarray:
