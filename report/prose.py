@@ -21,6 +21,7 @@ DIALECT = (
 )
 MARK = "%next-text-of-the-report"
 DISPLAY = r"\\\[|\\begin\{(?:equation|align|gather|multline)\*?\}"
+DISPLAY_END = r"\\\]|\\end\{(?:equation|align|gather|multline)\*?\}"
 PLACES = {"figure", "table", "section", "equation"}
 SPECIAL = {character: "\\" + character for character in "{}$&#%_"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -36,7 +37,8 @@ def convert(texts: list[str]) -> dict[str, str]:
     document = json.loads(_pandoc(joined, f"--from={DIALECT}", "--to=json", "--columns=9999"))
     document["blocks"] = _resolve(document["blocks"])
     latex = _pandoc(json.dumps(document), "--from=json", "--to=latex", "--wrap=preserve")
-    latex = re.sub(rf"\n{{2,}}(?={DISPLAY})", "\n", latex)  # a formula belongs to its sentence
+    latex = re.sub(rf"\n{{2,}}(?={DISPLAY})", "\n", latex)  # a formula belongs to its sentence, and so does
+    latex = re.sub(rf"({DISPLAY_END})\n{{2,}}(?=[a-z])", r"\1\n", latex)  # what goes on after it
     parts = [part.strip() for part in latex.split(MARK)]
     if len(parts) != len(texts) + 1:
         raise BuildError("A Markdown cell leaves a code block, a comment or an HTML tag open, which swallows the next.")
@@ -209,7 +211,7 @@ def _shown(character: str) -> str | None:
 def _pieces(text: str) -> list[dict]:
     """A word as pandoc's inlines, each rare character apart."""
     result: list[dict] = []
-    for character in text:
+    for character in re.sub(r"^(\(?)-(?=\d)", "\\1−", text):  # a negative number's hyphen is a minus
         shown = _shown(character)
         if shown is not None:
             result.append(_raw(shown))
