@@ -58,7 +58,7 @@ class Trained:
 
 def folder() -> Path:
     """Where models are looked for and put: $MODELS, else `data/models`."""
-    return Path(os.environ.get("MODELS", DATA / "models"))
+    return Path(os.environ.get("MODELS") or DATA / "models")
 
 
 def config_hash(config: dict) -> str:

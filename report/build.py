@@ -49,7 +49,8 @@ def build(options: argparse.Namespace) -> None:
             execute.check_names(path, tiny.get(path.stem, {}))
         started, seconds = time.time(), []
         if options.reduced:
-            os.environ.setdefault("MODELS", str(folder / "models"))  # tiny models do not belong beside the shipped ones
+            # tiny models do not belong beside the shipped ones
+            os.environ["MODELS"] = os.environ.get("MODELS") or str(folder / "models")
         if os.environ.get("RETRAIN") not in (None, "", "0"):
             os.environ["RETRAIN_SINCE"] = str(_retrain_since(folder, started))
         for path in notebooks:

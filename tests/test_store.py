@@ -144,3 +144,8 @@ def test_damaged_checkpoint_is_refused(folder, monkeypatch):
     partial.write_bytes(partial.read_bytes()[:50])
     with pytest.raises(ValueError, match="delete it to start"):
         regression()
+
+
+def test_an_empty_models_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELS", "")
+    assert store.folder() == store.DATA / "models"
