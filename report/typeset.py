@@ -81,7 +81,7 @@ def _bibliography(tex: Path) -> None:
     lines = [rf"\citation{{{key}}}" for key in keys] + [r"\bibstyle{plainnat}", r"\bibdata{references}"]
     tex.with_suffix(".aux").write_text("\n".join(lines) + "\n")
     done = _tool(["bibtex", "report"], tex.parent)
-    wrong = [line for line in done.stdout.splitlines() if line.startswith(("Warning--", "I couldn't", "---"))]
+    wrong = [line for line in done.stdout.splitlines() if line.startswith(("Warning--", "I couldn't")) or "---" in line]
     if keys and (done.returncode or wrong):
         raise BuildError(f"bibtex objects to report/references.bib: {'; '.join(wrong)}")
     tex.with_suffix(".aux").unlink()
