@@ -44,6 +44,25 @@ def _compose(outer: tuple[Tensor, Tensor], inner: tuple[Tensor, Tensor], reach: 
     return M + S * inner[0].roll(-reach, 0), S * inner[1].roll(-reach, 0)
 
 
+def echo_loop(m: Tensor, s: Tensor, depth: int) -> Tensor:
+    """The plain way to the same: `depth` dependent steps along the cycle, from its far end. As `echo_cycle`."""
+    z = torch.zeros_like(m)
+    for k in reversed(range(depth)):
+        z = m.roll(-k, 0) + s.roll(-k, 0) * z
+    return z
+
+
+def echo_tiled(m: Tensor, s: Tensor, depth: int) -> Tensor:
+    """The published formulation: each row has a random order of the batch of its own, itself first. As `echo_sample`.
+
+    Brekelmans et al. 2019 tile m and s to (B, B, d), so that time and memory grow with the batch's square.
+    """
+    order = torch.rand(len(m), len(m), device=m.device).fill_diagonal_(-1).argsort(1)
+    M, S = m[order], s[order]
+    products = torch.cat([torch.ones_like(S[:, :1]), S[:, : depth - 1]], 1).cumprod(1)
+    return (M[:, :depth] * products).sum(1)
+
+
 def echo_rate(s: Tensor) -> Tensor:
     """−log|det S(x)| = −Σ_j log|s_j|, in nats: (B, d) to (B,). Its mean over data is I(x, z), if the theorem applies.
 
