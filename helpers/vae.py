@@ -12,13 +12,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from helpers import data, store
 from helpers.device import device
-from helpers.echo import echo_depth, echo_sample
+from helpers.echo import echo_depth, echo_rate, echo_sample
 
 WARM_UP = 0.3  # share of the training over which β rises from 0: else members near collapse never leave it
 CLIP = 0.8359  # of the echo's |s|: that of Brekelmans et al. 2019, 100 terms in float32
 ECHO = {"clip": CLIP, "bound": 16.0, "stretch": 16.0, "start": 0.1}  # see Autoencoders
 
-_DEEP = {"binary": True, "layers": 2, "latent": 32, "width": 256, "epochs": 30, "learning_rate": 1e-3, "keep": False}
+_DEEP = {"binary": True, "layers": 2, "latent": 32, "width": 512, "epochs": 30, "learning_rate": 1e-3, "keep": False}
 _BINARY = {"betas": [0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0]} | _DEEP
 RECIPES: dict[str, dict] = {
     "vae-sweep": {"betas": [float(f"{10 ** (k / 2):.3g}") for k in range(-8, 5)], "noise": "gaussian"},
@@ -99,7 +99,9 @@ class Autoencoders(nn.Module):
 
     def rate(self, first: Tensor, second: Tensor) -> Tensor:
         """KL to the prior (Gaussian) or −log|det S(x)| (echo) of each image: (K, B)."""
-        return gaussian_rate(first, second) if self.noise == "gaussian" else -second.log().sum(-1)
+        if self.noise == "gaussian":
+            return gaussian_rate(first, second)
+        return echo_rate(second.flatten(0, 1)).view(second.shape[:2])
 
     def decode(self, z: Tensor) -> Tensor:
         """Codes (K, B, latent) to images (K, B, 784) in [0, 1]."""

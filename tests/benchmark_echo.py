@@ -49,7 +49,7 @@ def main() -> None:
     for batch in BATCHES:
         line, first = f"{batch:5} ", None
         for name in SAMPLERS:
-            if name == "tiling" and device().type == "cpu" and 6 * 4 * WIDTH * batch**2 > free:
+            if name == "tiling" and device().type == "cpu" and 3 * 4 * WIDTH * batch**2 > free:
                 line += f"{'does not fit in memory':>27}"
                 continue
             command = [sys.executable, __file__, name, str(batch)]
