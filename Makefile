@@ -28,7 +28,7 @@ ENVIRONMENT := .venv/.installed
 RUN := .venv/bin/python
 endif
 
-.PHONY: help report test notebooks lint setup clean
+.PHONY: help report test benchmark notebooks lint setup clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -38,6 +38,9 @@ report: setup ## run all notebooks and write report/report.pdf
 
 test: setup lint ## check style, then run all tests
 	@$(RUN) -m pytest
+
+benchmark: $(ENVIRONMENT) ## time the echo sampler against its alternatives (minutes; nothing passes or fails)
+	@$(RUN) tests/benchmark_echo.py
 
 notebooks: $(ENVIRONMENT) ## open JupyterLab, on this machine only
 	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks

@@ -32,16 +32,38 @@ def echo_cycle(m: Tensor, s: Tensor, depth: int) -> Tensor:
     power, reach, total = (m, s), 1, None
     while True:
         if depth & reach:
-            total = power if total is None else _compose(total, power, depth & (reach - 1))
+            total = power if total is None else _compose(total, power, depth & (reach - 1), 2 * reach <= depth)
         if 2 * reach > depth:
             return total[0]
-        power, reach = _compose(power, power, reach), 2 * reach
+        power, reach = _compose(power, power, reach, 4 * reach <= depth), 2 * reach
 
 
-def _compose(outer: tuple[Tensor, Tensor], inner: tuple[Tensor, Tensor], reach: int) -> tuple[Tensor, Tensor]:
-    """z ↦ M + S·(M′ + S′z), the inner map being that of the row `reach` further on, where the outer one ends."""
+def _compose(outer: tuple[Tensor, Tensor], inner: tuple[Tensor, Tensor], reach: int, more: bool) -> tuple:
+    """z ↦ M + S·(M′ + S′z), the inner map being that of the row `reach` further on, where the outer one ends.
+
+    The scale S·S′ is left out unless `more` is to be composed with it.
+    """
     M, S = outer
-    return M + S * inner[0].roll(-reach, 0), S * inner[1].roll(-reach, 0)
+    return torch.addcmul(M, S, inner[0].roll(-reach, 0)), S * inner[1].roll(-reach, 0) if more else None
+
+
+def echo_loop(m: Tensor, s: Tensor, depth: int) -> Tensor:
+    """The plain way to the same: `depth` dependent steps along the cycle, from its far end. As `echo_cycle`."""
+    z = torch.zeros_like(m)
+    for k in reversed(range(depth)):
+        z = torch.addcmul(m.roll(-k, 0), s.roll(-k, 0), z)
+    return z
+
+
+def echo_tiled(m: Tensor, s: Tensor, depth: int) -> Tensor:
+    """The published formulation: each row has a random order of the batch of its own, itself first. As `echo_sample`.
+
+    Brekelmans et al. 2019 tile m and s to (B, B, d), so that time and memory grow with the batch's square.
+    """
+    order = torch.rand(len(m), len(m), device=m.device).fill_diagonal_(-1).argsort(1)
+    M, S = m[order], s[order]
+    products = torch.cat([torch.ones_like(S[:, :1]), S[:, : depth - 1]], 1).cumprod(1)
+    return (M[:, :depth] * products).sum(1)
 
 
 def echo_rate(s: Tensor) -> Tensor:

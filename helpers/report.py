@@ -4,6 +4,7 @@ Each function shows its output in JupyterLab and marks it with metadata {"report
 turns into LaTeX.
 """
 
+import ast
 import base64
 import html
 import inspect
@@ -90,6 +91,16 @@ def check(name: str, computed: float, expected: float, tolerance: float, relativ
 
 
 def source(*things: object) -> None:
-    """Show the very source of functions or classes that ran."""
-    code = "\n\n".join(inspect.getsource(thing).rstrip() for thing in things)
+    """Show the very source of functions or classes that ran; of a docstring only the first line."""
+    code = "\n\n".join(_brief(inspect.getsource(thing).rstrip()) for thing in things)
     _publish({"text/markdown": f"```python\n{code}\n```", "text/plain": code}, "source")
+
+
+def _brief(code: str) -> str:
+    lines = code.splitlines()
+    nodes = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    docstrings = [node.body[0] for node in nodes if ast.get_docstring(node)]
+    for text in sorted(docstrings, key=lambda text: -text.lineno):  # from the end, so that line numbers hold
+        if text.end_lineno > text.lineno:
+            lines[text.lineno - 1 : text.end_lineno] = [lines[text.lineno - 1] + '"""']
+    return "\n".join(lines)

@@ -9,14 +9,6 @@ from scipy import stats
 from helpers import echo
 
 
-def loop(m, s, depth):
-    """z = m₀ + s₀(m₁ + s₁(…)) along the cycle, one step at a time."""
-    z = torch.zeros_like(m)
-    for k in reversed(range(depth)):
-        z = m.roll(-k, 0) + s.roll(-k, 0) * z
-    return z
-
-
 def encoder(batch=13, width=3, dtype=torch.float64):
     m, s = torch.randn(batch, width, dtype=dtype), 1.8 * torch.rand(batch, width, dtype=dtype) - 0.9
     return m, s
@@ -25,7 +17,17 @@ def encoder(batch=13, width=3, dtype=torch.float64):
 @pytest.mark.parametrize("depth", range(1, 14))
 def test_doubling_is_the_loop_at_every_depth(depth):
     m, s = encoder()
-    torch.testing.assert_close(echo.echo_cycle(m, s, depth), loop(m, s, depth), rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(echo.echo_cycle(m, s, depth), echo.echo_loop(m, s, depth), rtol=1e-13, atol=1e-13)
+
+
+def test_the_loop_and_tiling_are_the_definition():
+    m, s = encoder(5, 2)
+    expected = sum(m.roll(-n, 0) * math.prod((s.roll(-k, 0) for k in range(n)), start=1) for n in range(4))
+    torch.testing.assert_close(echo.echo_loop(m, s, 4), expected)
+    assert torch.equal(echo.echo_tiled(m, s, 1), m)
+    eye = torch.eye(5, dtype=torch.float64)  # column j counts the uses of datum j
+    weights = echo.echo_tiled(eye, torch.full_like(eye, 0.5), 4).sort(1).values
+    torch.testing.assert_close(weights, torch.tensor([0, 0.125, 0.25, 0.5, 1]).double().expand(5, -1))
 
 
 def test_written_out_to_the_third_term():
@@ -40,7 +42,7 @@ def test_a_permutation_of_the_loop_in_any_dtype(dtype):
     z = echo.echo_sample(m, s, 11, torch.Generator().manual_seed(5))
     order = torch.randperm(16, generator=torch.Generator().manual_seed(5))
     expected = torch.empty_like(m)
-    expected[order] = loop(m[order].double(), s[order].double(), 11).to(dtype)
+    expected[order] = echo.echo_loop(m[order].double(), s[order].double(), 11).to(dtype)
     assert z.dtype == dtype and z.device == m.device
     torch.testing.assert_close(z, expected, rtol=20 * torch.finfo(dtype).eps, atol=20 * torch.finfo(dtype).eps)
 

@@ -1,5 +1,6 @@
 """The report's build: all notebooks from scratch to the PDF, and what it does when something is wrong."""
 
+import ast
 import fcntl
 import re
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 import typeset
 from conftest import ROOT, Workshop
 from errors import BuildError
+
+from helpers import report
 
 pytestmark = pytest.mark.usefixtures("tex")
 NOTEBOOKS = ROOT / "notebooks"
@@ -139,6 +142,33 @@ def test_wrong_answers_are_refused(workshop: Workshop, questions: list[str], com
     nbformat.write(notebook, path)
     with pytest.raises(BuildError, match=complaint):
         merge.merge([path])
+
+
+def test_a_shown_source_keeps_the_first_line_of_each_docstring() -> None:
+    code = """class A:
+    \"\"\"One.
+
+    More.
+    \"\"\"
+
+    def f(self):
+        \"\"\"Two.\"\"\"
+        def inner():
+            \"\"\"Three.
+
+            More.
+            \"\"\"
+            return 1
+
+    def g(self):
+        return \"\"\"no
+        docstring\"\"\"
+"""
+    shown = report._brief(code)
+    assert "More." not in shown and "docstring" in shown
+    assert ast.dump(ast.parse(shown)) == ast.dump(
+        ast.parse(code.replace("\n\n    More.\n    ", "").replace("\n\n            More.\n            ", ""))
+    )
 
 
 def test_two_builds_at_once_are_refused(workshop: Workshop) -> None:
