@@ -1,22 +1,25 @@
-"""The adversarial games: the hand-out's GAN, WGAN-GP, and a path-aware GAN, with one training loop for all."""
+"""The adversarial games: the hand-out's GAN, WGAN-GP, their variants and a path-aware GAN, with one training loop."""
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers import data, store
-from helpers.device import device
-from helpers.networks import Critic, Generator
+from helpers import classifier, data, metrics, store
+from helpers.device import autocast, device
+from helpers.networks import Critic, build_generator
+from helpers.penalty import gradient_penalty, piecewise_linear_penalty
 
 RECIPES: dict[str, dict] = {
-    "gan": {"loss": "gan"},
-    "wgan-gp": {"loss": "wgan-gp"},
-    "path-aware": {"loss": "gan", "epochs": 10, "learning_rate": 1e-4, "path_weight": 1.0, "base_epochs": 100},
-}
-PENALTY_WEIGHT = 10.0
-BETAS = {"gan": (0.5, 0.999), "wgan-gp": (0.5, 0.9)}  # Radford et al. 2016; Gulrajani et al. 2017 with β₁ = 0.5
+    "gan": {"loss": "gan", "scored": 10_000},
+    "wgan-gp": {"loss": "wgan-gp", "scored": 10_000},
+    "path-aware": {
+        "loss": "gan", "scored": 10_000, "epochs": 10, "learning_rate": 1e-4, "path_weight": 1.0, "base_epochs": 100,
+    },
+}  # fmt: skip
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
@@ -29,25 +32,38 @@ def generator_loss(fake: Tensor) -> Tensor:
     return F.softplus(-fake).mean()
 
 
+def saturating_loss(fake: Tensor) -> Tensor:
+    """−BCE[D(G(z)), 0] from logits (B,): the minimax loss, whose gradient vanishes where D is sure."""
+    return -F.softplus(fake).mean()
+
+
 def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
     """−(mean score of real − mean score of fake), from scores (B,) (Arjovsky et al. 2017, algorithm 1)."""
     return fake.mean() - real.mean()
 
 
-def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """E (‖∇D(x̂)‖ − 1)² at x̂ uniform on the segments from fake to real (Gulrajani et al. 2017, eq. 3, λ left out).
+def score_loss(fake: Tensor) -> Tensor:
+    """−mean score of fake, from scores (B,): the generator's side of `critic_loss`."""
+    return -fake.mean()
 
-    real, fake: (B, …) of one shape; the norm runs over everything but B. Returns a scalar to backpropagate through.
-    Raises ValueError if the shapes differ.
-    """
-    if real.shape != fake.shape:
-        raise ValueError(f"real {tuple(real.shape)} and fake {tuple(fake.shape)} must have the same shape.")
-    share = torch.rand(len(real), *[1] * (real.dim() - 1), generator=generator, device=real.device, dtype=real.dtype)
-    between = (share * real.detach() + (1 - share) * fake.detach()).requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    squared = gradient.flatten(1).square().sum(1)
-    norm = (squared + 1e-12).sqrt()  # the square root's own gradient is infinite at 0
-    return (norm - 1).square().mean()
+
+@dataclass(frozen=True)
+class Game:
+    """Both players' losses, Adam's β as the game's authors advise, the penalty's weight, the bound on D's weights."""
+
+    critic: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+    betas: tuple[float, float] = (0.5, 0.999)  # Radford et al. 2016
+    penalty: float = 0.0
+    clip: float = 0.0
+
+
+GAMES = {
+    "gan": Game(discriminator_loss, generator_loss),
+    "saturating": Game(discriminator_loss, saturating_loss),
+    "wgan-gp": Game(critic_loss, score_loss, (0.5, 0.9), penalty=10.0),  # Gulrajani et al. 2017, but for β₁ = 0.5
+    "wgan-clip": Game(critic_loss, score_loss, (0.0, 0.99), clip=0.01),  # Arjovsky et al. 2017: no momentum
+}
 
 
 def straight_line_excess(G: nn.Module, z: Tensor, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -73,7 +89,6 @@ class Film(nn.Module):
 
     @torch.no_grad()
     def shoot(self, generator: nn.Module, epoch: int) -> None:
-        generator.eval()
         self.frames[epoch] = ((generator(self.z).squeeze(1) + 1) * 127.5).round().to(torch.uint8)
 
 
@@ -82,54 +97,73 @@ def train(
     loss: str,
     epochs: int = 100,
     seed: int = 0,
+    generator: str = "conv",
+    critic: tuple[int, ...] = (512, 256),
     batch: int = 128,
     latent_dim: int = 64,
     width: int = 256,
-    channels: int = 32,
+    channels: int = 16,
     learning_rate: float = 2e-4,
+    decay: bool = True,
+    betas: tuple[float, float] | None = None,
     average: float = 0.999,
+    critic_steps: int = 1,
+    penalty: float | None = None,
     images: int = 60_000,
     path_weight: float = 0.0,
     base_epochs: int = 0,
+    scored: int = 0,
+    score_every: int = 5,
+    judge: dict | None = None,
+    keep: bool = True,
 ) -> store.Trained:
-    """A trained GAN from the store, or trained now: modules "generator", "critic", "film".
+    """A trained GAN from the store, or trained now: modules "generator", "critic", "film" (none of them if not `keep`).
 
-    loss: "gan" or "wgan-gp", one critic step to one generator step. The learning rate decays linearly from
-    `learning_rate` to 0, so its mean is half of it: the hand-out's 1e-4. The generator kept is the exponential moving
-    average of the weights. images: how many training images are used. path_weight: that of `straight_line_excess`
-    in the generator's loss. base_epochs: start from the plain game of so many epochs, with its BatchNorm frozen.
-    Raises ValueError for an unknown loss or a batch larger than the set.
+    loss: a key of GAMES; betas and penalty (its weight) replace that game's. generator, width, channels: as for
+    `build_generator`; critic: its hidden widths. An epoch shows the critic each image once; the generator moves after
+    every `critic_steps` of its steps. decay: the learning rate falls linearly to 0, so its mean is half of it: the
+    hand-out's 1e-4. The generator kept is the exponential moving average of the weights. path_weight: that of
+    `straight_line_excess` in the generator's loss. base_epochs: start from the plain game of so many epochs, with its
+    BatchNorm frozen. scored: how many samples the history's scores use, every `score_every` epochs the Fréchet
+    distance, at the end all; judge: changes to the classifier that scores.
+    Raises ValueError for an unknown loss or generator, or a batch larger than the set.
     """
-    if loss not in BETAS:
-        raise ValueError(f"loss must be 'gan' or 'wgan-gp', not {loss!r}.")
-    config = {
-        "loss": loss, "epochs": epochs, "seed": seed, "batch": batch, "latent_dim": latent_dim, "width": width,
-        "channels": channels, "learning_rate": learning_rate, "average": average, "images": images,
-        "betas": BETAS[loss], "penalty_weight": PENALTY_WEIGHT if loss == "wgan-gp" else 0.0,
-    }  # fmt: skip
-    base = {}
-    if base_epochs:
-        sizes = {key: config[key] for key in ("batch", "latent_dim", "width", "channels", "images", "seed")}
-        base = train(loss, loss, base_epochs, **sizes).modules
-    if path_weight or base_epochs:
-        config |= {"path_weight": path_weight, "base_epochs": base_epochs}
+    if loss not in GAMES:
+        raise ValueError(f"loss must be one of {', '.join(map(repr, GAMES))}, not {loss!r}.")
     if batch > images:
         raise ValueError(f"batch ({batch}) must not exceed images ({images}).")
+    if critic_steps < 1:
+        raise ValueError(f"critic_steps must be at least 1, not {critic_steps}.")
+    game = GAMES[loss]
+    betas, penalty = tuple(betas or game.betas), game.penalty if penalty is None else penalty
+    sizes = {
+        "generator": generator, "critic": list(critic), "batch": batch, "latent_dim": latent_dim, "width": width,
+        "channels": channels, "images": images, "seed": seed, "scored": scored, "score_every": score_every,
+        "judge": judge or {},
+    }  # fmt: skip
+    config = sizes | {
+        "loss": loss, "epochs": epochs, "learning_rate": learning_rate, "decay": decay, "betas": list(betas),
+        "average": average, "critic_steps": critic_steps, "penalty": penalty, "clip": game.clip,
+        "path_weight": path_weight, "base_epochs": base_epochs, "keep": keep,
+    }  # fmt: skip
+    base = train(loss, loss, base_epochs, **sizes).modules if base_epochs else {}
 
     def start() -> store.Training:
-        trainee = Generator(latent_dim, width, channels).to(device(), memory_format=torch.channels_last)
-        critic = Critic().to(device())
-        film = Film(latent_dim, epochs).to(device())
+        G = build_generator(generator, latent_dim, width, channels).to(device(), memory_format=torch.channels_last)
+        networks = {"generator": copy.deepcopy(G), "critic": Critic(tuple(critic)), "film": Film(latent_dim, epochs)}
+        for key, network in networks.items():
+            network.to(device())
+            if base and key != "film":
+                network.load_state_dict(base[key].state_dict())
         if base:
-            trainee.load_state_dict(base["generator"].state_dict())
-            critic.load_state_dict(base["critic"].state_dict())
-            film.z.copy_(base["film"].z)
+            G.load_state_dict(base["generator"].state_dict())
+            networks["film"].z.copy_(base["film"].z)
         return store.Training(
-            {"generator": copy.deepcopy(trainee), "critic": critic, "film": film},
-            {"trainee": trainee},
+            networks if keep else {},
+            {"trainee": G} | ({} if keep else networks),
             {
-                "trainee": torch.optim.Adam(trainee.parameters(), learning_rate, BETAS[loss], fused=True),
-                "critic": torch.optim.Adam(critic.parameters(), learning_rate, BETAS[loss], fused=True),
+                "trainee": torch.optim.Adam(G.parameters(), learning_rate, betas, fused=True),
+                "critic": torch.optim.Adam(networks["critic"].parameters(), learning_rate, betas, fused=True),
             },
             torch.Generator(device()).manual_seed(seed),
         )
@@ -138,44 +172,66 @@ def train(
 
 
 def _epoch(training: store.Training, epoch: int, config: dict) -> dict[str, float]:
-    """One pass over the images, one critic step and one generator step for each batch."""
+    """One pass over the images, a critic step for each batch and a generator step after every `critic_steps`."""
     real_images = data.mnist("train")[0][: config["images"]]
-    G, D, average = training.scratch["trainee"], training.modules["critic"], training.modules["generator"]
-    rng, wasserstein = training.generator, config["loss"] == "wgan-gp"
+    networks, rng, game = training.networks(), training.generator, GAMES[config["loss"]]
+    G, D, average = networks["trainee"], networks["critic"], networks["generator"]
+    penalty_of = piecewise_linear_penalty if isinstance(D, Critic) else gradient_penalty
     batches = torch.randperm(len(real_images), generator=rng, device=device()).split(config["batch"])
     batches = [batch for batch in batches if len(batch) == config["batch"]]
-    if config.get("base_epochs"):
+    if config["base_epochs"]:
         G.eval()  # the function trained is then the very one that is used: no batch statistics
-    totals = torch.zeros(5, device=device())
+    totals, nought = torch.zeros(5, device=device()), torch.zeros((), device=device())
     for step, batch in enumerate(batches):
-        progress = (epoch + step / len(batches)) / config["epochs"]
+        done = epoch * len(batches) + step
         for optimizer in training.optimizers.values():
-            optimizer.param_groups[0]["lr"] = config["learning_rate"] * (1 - progress)
+            rate = 1 - done / len(batches) / config["epochs"] if config["decay"] else 1.0
+            optimizer.param_groups[0]["lr"] = config["learning_rate"] * rate
         x = real_images[batch]
         z = torch.randn(len(x), config["latent_dim"], generator=rng, device=device())
-        fakes = G(z)
+        moves = (done + 1) % config["critic_steps"] == 0
+        with autocast(), torch.set_grad_enabled(moves):
+            fakes = G(z)  # shared: the critic learns from the images through which the generator then moves
 
         D.requires_grad_(True)
-        score_real, score_fake = D(x), D(fakes.detach())
-        penalty = gradient_penalty(D, x, fakes, rng) if wasserstein else torch.zeros((), device=device())
-        game = critic_loss(score_real, score_fake) if wasserstein else discriminator_loss(score_real, score_fake)
-        _step(training.optimizers["critic"], game + config["penalty_weight"] * penalty)
+        with autocast():
+            real, fake = D(torch.cat([x, fakes.detach()])).float().chunk(2)
+            penalty = penalty_of(D, x, fakes.to(x.dtype), rng) if config["penalty"] else nought
+            loss = game.critic(real, fake)
+        _step(training.optimizers["critic"], loss + config["penalty"] * penalty)
+        if config["clip"]:
+            for weight in D.parameters():
+                weight.data.clamp_(-config["clip"], config["clip"])
+        right = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
+        totals[:3] += torch.stack([loss.detach(), penalty.detach(), right])
+        if not moves:
+            continue
 
         D.requires_grad_(False)  # the generator's step needs no gradient of the critic's weights
-        judged = D(fakes)
-        loss = -judged.mean() if wasserstein else generator_loss(judged)
-        excess = (
-            straight_line_excess(G, z, fakes, rng) if config.get("path_weight") else torch.zeros((), device=device())
-        )
-        _step(training.optimizers["trainee"], loss + config.get("path_weight", 0.0) * excess)
+        with autocast():
+            loss = game.generator(D(fakes).float())
+            excess = straight_line_excess(G, z, fakes, rng) if config["path_weight"] else nought
+        _step(training.optimizers["trainee"], loss + config["path_weight"] * excess)
+        totals[3:] += config["critic_steps"] * torch.stack([loss.detach(), excess.detach()])
+        _move_average(average, G, min(config["average"], (1 + done) / (10 + done)))
+    names = ("critic", "penalty", "accuracy", "generator", "excess")
+    losses = dict(zip(names, (totals / len(batches)).tolist(), strict=True))
+    average.eval()
+    networks["film"].shoot(average, epoch)
+    return losses | _score(training, epoch, config)
 
-        decay = min(config["average"], (1 + epoch * len(batches) + step) / (10 + epoch * len(batches) + step))
-        _average(average, G, decay)
-        right = ((score_real > 0).float().mean() + (score_fake < 0).float().mean()) / 2
-        totals += torch.stack([game.detach(), loss.detach(), penalty.detach(), right, excess.detach()])
-    training.modules["film"].shoot(average, epoch)
-    names = ("critic", "generator", "penalty", "accuracy", "excess")
-    return dict(zip(names, (totals / len(batches)).tolist(), strict=True))
+
+def _score(training: store.Training, epoch: int, config: dict) -> dict[str, float]:
+    """The scores that the history records after this epoch, if any."""
+    last, networks = epoch + 1 == config["epochs"], training.networks()
+    if not config["scored"] or not (last or (epoch + 1) % config["score_every"] == 0):
+        return {}
+    judge = classifier.train(**config["judge"]).modules["classifier"]
+    made = metrics.sample(networks["generator"], config["scored"], config["seed"])
+    if not last:
+        return {"frechet": metrics.frechet(made, judge)}
+    raw = metrics.frechet(metrics.sample(networks["trainee"].eval(), config["scored"], config["seed"]), judge)
+    return metrics.scores(made, judge) | {"frechet_raw": raw}
 
 
 def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -185,7 +241,7 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 @torch.no_grad()
-def _average(average: nn.Module, current: nn.Module, decay: float) -> None:
+def _move_average(average: nn.Module, current: nn.Module, decay: float) -> None:
     """Move the averaged weights and the averaged BatchNorm statistics towards the current ones."""
     mine = [t for t in average.state_dict().values() if t.is_floating_point()]
     theirs = [t for t in current.state_dict().values() if t.is_floating_point()]

@@ -1,72 +1,26 @@
-"""Honest scores for MNIST generators: a frozen classifier's features, Fréchet and kernel distance, class balance."""
+"""Honest scores for MNIST generators in a frozen classifier's features: distances, coverage, class balance."""
 
+import functools
 import warnings
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from helpers import data, store
+from helpers import data
+from helpers.classifier import Classifier, in_batches
 from helpers.device import device
 
-
-class Classifier(nn.Module):
-    """A small convolutional classifier: images (B, 1, 28, 28) to logits (B, 10), through 64 features (B, 64)."""
-
-    def __init__(self, channels: int = 16):
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(1, channels, 3, padding=1),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(channels, 2 * channels, 3, padding=1),
-            nn.BatchNorm2d(2 * channels),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(2 * channels * 49, 64),
-            nn.ReLU(),
-        )
-        self.head = nn.Linear(64, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x))
-
-
-def classifier(epochs: int = 8, seed: int = 0, images: int = 60_000, channels: int = 16) -> store.Trained:
-    """The frozen judge: module "classifier", trained on real images only, each shifted by up to two pixels."""
-    config = {"epochs": epochs, "seed": seed, "images": images, "channels": channels, "learning_rate": 2e-3}
-
-    def start() -> store.Training:
-        network = Classifier(channels).to(device())
-        optimizer = torch.optim.Adam(network.parameters(), config["learning_rate"])
-        rng = torch.Generator(device()).manual_seed(seed)
-        return store.Training({"classifier": network}, optimizers={"adam": optimizer}, generator=rng)
-
-    def epoch(training: store.Training, number: int) -> dict[str, float]:
-        x, y = (part[:images] for part in data.mnist("train"))
-        network, optimizer, total = training.modules["classifier"], training.optimizers["adam"], 0.0
-        optimizer.param_groups[0]["lr"] = config["learning_rate"] * (1 - number / epochs)
-        batches = torch.randperm(len(x), generator=training.generator, device=device()).split(128)
-        for batch in batches:
-            shift = torch.randint(-2, 3, (2,), generator=training.generator, device=device()).tolist()
-            loss = F.cross_entropy(network(x[batch].roll(shift, (2, 3))), y[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.item()
-        return {"loss": total / len(batches)}
-
-    return store.load_or_train("classifier", config, start, epoch)
-
-
-@torch.no_grad()
-def in_batches(network: nn.Module, inputs: Tensor, size: int = 1000) -> Tensor:
-    """network(inputs) without gradients, `size` rows at a time."""
-    return torch.cat([network(part) for part in inputs.split(size)])
+NAMES = {  # of the scores, as tables print them
+    "frechet": "Fréchet",
+    "kernel": "kernel × 1000",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "class_kl": "class KL",
+}
 
 
 def sample(generator: nn.Module, count: int, seed: int = 0) -> Tensor:
@@ -84,25 +38,66 @@ class _Given(nn.Module):
         return features
 
 
-def distances(features: Tensor, reference: Tensor) -> dict[str, float]:
-    """Fréchet distance (Heusel et al. 2017) and kernel distance (Bińkowski et al. 2018) of features (N, 64), (M, 64).
-
-    Features are first divided by the reference's root mean square: their scale is an accident of the classifier.
-    The kernel distance is the mean over 50 pairs of random subsets of 1000 (fewer if there are fewer), given × 1000.
+def frechet_distance(features: Tensor, reference: Tensor) -> float:
+    """Fréchet distance (Heusel et al. 2017, eq. 6) of features (N, 64) to (M, 64), both divided by the reference's
+    root mean square: the scale of a classifier's features is an accident.
     """
     scale = reference.square().mean().sqrt()
-    features, reference = features / scale, reference / scale
-    subset = min(1000, len(features), len(reference))
-    frechet = FrechetInceptionDistance(feature=_Given(), input_img_size=(64,)).set_dtype(torch.float64)
+    metric = FrechetInceptionDistance(feature=_Given(), input_img_size=(64,)).set_dtype(torch.float64).to(device())
+    metric.update(reference / scale, real=True)
+    metric.update(features / scale, real=False)
+    return metric.compute().item()
+
+
+def frechet(images: Tensor, judge: Classifier) -> float:
+    """`frechet_distance` of images (N, 1, 28, 28) to the 10 000 test images."""
+    return frechet_distance(in_batches(judge.features, images), reference_features(judge))
+
+
+@functools.cache
+def reference_features(judge: Classifier) -> Tensor:
+    """The frozen classifier's features of the 10 000 test images, (10 000, 64)."""
+    return in_batches(judge.features, data.mnist("test")[0])
+
+
+def kernel_distance(features: Tensor, reference: Tensor) -> float:
+    """Kernel distance (Bińkowski et al. 2018, eq. 4) × 1000, features scaled as for the Fréchet distance.
+
+    The mean over 50 pairs of random subsets of 1000 (fewer if there are fewer), always the same ones.
+    """
+    scale, subset = reference.square().mean().sqrt(), min(1000, len(features), len(reference))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it warns that it keeps all features: they are small here
-        kernel = KernelInceptionDistance(feature=_Given(), subset_size=subset, subsets=50)
-    for metric in (frechet.to(device()), kernel.to(device())):
-        metric.update(reference, real=True)
-        metric.update(features, real=False)
+        metric = KernelInceptionDistance(feature=_Given(), subset_size=subset, subsets=50).to(device())
+    metric.update(reference / scale, real=True)
+    metric.update(features / scale, real=False)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return {"frechet": frechet.compute().item(), "kernel": 1000 * kernel.compute()[0].item()}
+        return 1000 * metric.compute()[0].item()
+
+
+def neighbour_scores(features: Tensor, reference: Tensor, k: int = 5) -> dict[str, float]:
+    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), k neighbours.
+
+    features (N, d) against reference (M, d). Two samples of one law do not score 1: print what real images reach.
+    Raises ValueError if a set has no k neighbours to offer.
+    """
+    if min(len(features), len(reference)) <= k:
+        raise ValueError(f"both sets need more than k = {k} points, but have {len(features)} and {len(reference)}.")
+    ball, own = _radii(reference, k), _radii(features, k)
+    hits, found, near = torch.zeros(len(features), device=device()), [], []
+    for part, radius in zip(reference.split(1000), ball.split(1000), strict=True):
+        distance = torch.cdist(part, features)
+        hits += (distance < radius.unsqueeze(1)).sum(0)
+        found.append((distance < own).any(1))
+        near.append(distance.amin(1) < radius)
+    shares = {"precision": hits > 0, "recall": torch.cat(found), "coverage": torch.cat(near)}
+    return {key: share.double().mean().item() for key, share in shares.items()} | {"density": hits.mean().item() / k}
+
+
+def _radii(points: Tensor, k: int) -> Tensor:
+    """Distance of each point to its k-th neighbour; the nearest point is itself."""
+    return torch.cat([torch.cdist(part, points).kthvalue(k + 1).values for part in points.split(1000)])
 
 
 def class_divergence(labels: Tensor, reference: Tensor) -> float:
@@ -118,12 +113,14 @@ def class_divergence(labels: Tensor, reference: Tensor) -> float:
 def scores(images: Tensor, judge: Classifier) -> dict[str, float]:
     """All scores of images (N, 1, 28, 28) against the 10 000 test images.
 
-    Keys: frechet, kernel (× 1000), class_kl (nats), confidence (mean of the largest class probability).
+    Keys: those of NAMES (class_kl in nats) and confidence (mean of the largest class probability).
     """
-    test, labels = data.mnist("test")
-    features, reference = in_batches(judge.features, images), in_batches(judge.features, test)
+    features, reference = in_batches(judge.features, images), reference_features(judge)
     logits = in_batches(judge.head, features)
-    return distances(features, reference) | {
-        "class_kl": class_divergence(logits.argmax(1), labels),
+    return {
+        "frechet": frechet_distance(features, reference),
+        "kernel": kernel_distance(features, reference),
+        **neighbour_scores(features, reference),
+        "class_kl": class_divergence(logits.argmax(1), data.mnist("test")[1]),
         "confidence": logits.softmax(1).amax(1).mean().item(),
     }

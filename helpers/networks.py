@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 LEAK = 0.2
+GENERATORS = ("conv", "mlp-default", "mlp-he", "mlp-batchnorm")
 
 
 def _initialise(network: nn.Module) -> None:
@@ -79,3 +80,15 @@ class Critic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x).squeeze(1)
+
+
+def build_generator(kind: str, latent_dim: int, width: int, channels: int) -> nn.Module:
+    """The generator "conv", or "mlp-" and how the fully connected one starts; the last two sizes are conv's.
+
+    Raises ValueError for another kind.
+    """
+    if kind == "conv":
+        return Generator(latent_dim, width, channels)
+    if kind not in GENERATORS:
+        raise ValueError(f"the generator must be one of {', '.join(GENERATORS)}, not {kind!r}.")
+    return MLPGenerator(latent_dim, kind.removeprefix("mlp-"))

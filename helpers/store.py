@@ -52,8 +52,12 @@ class Trained:
     record: dict
 
     def history(self, key: str) -> list[float]:
-        """One value per epoch."""
-        return [epoch[key] for epoch in self.record["history"]]
+        """One value per epoch that recorded `key`."""
+        return list(self.curve(key).values())
+
+    def curve(self, key: str) -> dict[int, float]:
+        """Values by the epoch that recorded them, counted from 1."""
+        return {number: epoch[key] for number, epoch in enumerate(self.record["history"], 1) if key in epoch}
 
 
 def folder() -> Path:
@@ -71,10 +75,11 @@ def load_or_train(
 ) -> Trained:
     """The model `name` with this `config`: loaded if it is in the store, else trained for `config["epochs"]` epochs.
 
-    config: JSON-able, holds at least `epochs` and `seed`; whatever changes the result belongs into it.
+    config: JSON-able, holds at least `epochs` and `seed`; whatever changes the result belongs into it. With
+    "keep" false the weights are not kept: the model is a record of its training, its history and what modules are left.
     start: builds modules (on the device) and optimisers; it runs under `config["seed"]`.
     epoch: trains in place for the epoch of the given number (0, 1, …); returns what the history records, all finite.
-    $RETRAIN_SINCE (seconds since 1970): models finished before it are trained anew.
+    $RETRAIN_SINCE (seconds since 1970): models finished before it are trained anew, records only if $RETRAIN is "all".
     Raises ValueError for a damaged file, FloatingPointError if a loss is not finite (the last checkpoint stays).
     """
     if config["epochs"] < 1:
@@ -83,7 +88,8 @@ def load_or_train(
     torch.manual_seed(config["seed"])
     training = start()
     record = _read_record(stem)
-    if record is None or record["finished"] < float(os.environ.get("RETRAIN_SINCE", 0)):
+    due = config.get("keep", True) or os.environ.get("RETRAIN") == "all"
+    if record is None or (due and record["finished"] < float(os.environ.get("RETRAIN_SINCE", 0))):
         record = _train(name, config, training, epoch, stem)
     else:
         _load_weights(training.modules, record, stem)
@@ -186,6 +192,8 @@ def _resume(training: Training, stem: Path) -> tuple[list[dict], float]:
             index, slot = entry.split(".", 1)
             state.setdefault(int(index), {})[slot] = value
         optimizer.load_state_dict({"state": state, "param_groups": meta["param_groups"][key]})
+        for weight, slots in optimizer.state.items():  # in the weight's own memory layout: fused steps rely on it
+            slots |= {k: torch.empty_like(weight).copy_(t) for k, t in slots.items() if t.shape == weight.shape}
     torch.set_rng_state(tensors["rng"].cpu())
     if training.generator is not None:
         training.generator.set_state(tensors["generator"].cpu())

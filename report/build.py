@@ -40,6 +40,8 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 def build(options: argparse.Namespace) -> None:
     """Everything, or a BuildError; the previous PDF stays until the new one is whole."""
     typeset.check_tools()
+    if os.environ.get("RETRAIN", "") not in ("", "0", "1", "all"):
+        raise BuildError(f"RETRAIN={os.environ['RETRAIN']} is unknown: 1 trains all models anew, all also the records.")
     folder = options.build.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with _only_build(folder):
@@ -112,10 +114,16 @@ def run_facts(started: float) -> dict:
         "models": [
             {key: model[key] for key in ("name", "seed", "seconds", "device", "commit")}
             | {"hash": store.config_hash(model["config"]), "epochs": len(model["history"])}
-            | {"origin": "this run" if model["finished"] >= started else "shipped"}
+            | {"origin": _origin(model, started)}
             for model in models
         ],
     }
+
+
+def _origin(model: dict, started: float) -> str:
+    """Whether this run trained the model; a record is a training whose weights are not kept."""
+    when = "this run" if model["finished"] >= started else "shipped"
+    return when if model["config"].get("keep", True) else f"{when}, record"
 
 
 def _commit() -> str:

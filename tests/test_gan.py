@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers import gan, metrics
+from helpers import gan, metrics, store
 from helpers.models import load_generator
-from helpers.networks import Critic, Generator, MLPGenerator
+from helpers.networks import GENERATORS, build_generator
 
 TINY = {"epochs": 2, "images": 256, "batch": 64, "channels": 8, "width": 32}
 
@@ -27,76 +27,33 @@ def test_losses_are_the_binary_cross_entropies():
     assert gan.discriminator_loss(zeros, zeros).item() == pytest.approx(2 * math.log(2))
 
 
-def test_loss_gradients_saturate_as_derived():
+@pytest.mark.parametrize(
+    ("loss", "slope"), [(gan.generator_loss, lambda p: p - 1), (gan.saturating_loss, lambda p: -p)]
+)
+def test_loss_gradients_saturate_as_derived(loss, slope):
     logit = torch.linspace(-8, 8, 33, dtype=torch.float64, requires_grad=True)
-    (gradient,) = torch.autograd.grad(gan.generator_loss(logit) * len(logit), logit)
-    torch.testing.assert_close(gradient, logit.detach().sigmoid() - 1)
+    (gradient,) = torch.autograd.grad(loss(logit) * len(logit), logit)
+    torch.testing.assert_close(gradient, slope(logit.detach().sigmoid()))
 
 
 def test_critic_loss_falls_when_real_scores_rise():
     assert gan.critic_loss(torch.tensor([3.0]), torch.tensor([1.0])) == -2
 
 
-@pytest.mark.parametrize("length", [0.0, 0.5, 1.0, 3.0])
-def test_penalty_of_a_linear_critic(length):
-    w = F.normalize(torch.randn(784, dtype=torch.float64), dim=0) * length
-    real, fake = torch.randn(2, 16, 1, 28, 28, dtype=torch.float64)
-    penalty = gan.gradient_penalty(lambda x: x.flatten(1) @ w, real, fake)
-    assert penalty.item() == pytest.approx((length - 1) ** 2, abs=2e-6)
-
-
-def test_penalty_has_finite_gradient_where_the_slope_is_zero():
-    w = torch.zeros(784, requires_grad=True)
-    gan.gradient_penalty(lambda x: x.flatten(1) @ w, *torch.randn(2, 4, 1, 28, 28)).backward()
-    assert torch.isfinite(w.grad).all()
-
-
-def test_penalty_points_lie_on_the_segments():
-    seen = []
-    real, fake = torch.ones(1000, 1, 2, 2), -torch.ones(1000, 1, 2, 2)
-
-    def critic(x):
-        seen.append(x.detach())
-        return x.flatten(1).sum(1)
-
-    gan.gradient_penalty(critic, real, fake)
-    share = (seen[0][:, 0, 0, 0] + 1) / 2
-    assert (seen[0] == seen[0][:, :, :1, :1]).all()  # one ε per image, not per pixel
-    assert 0 <= share.min() and share.max() <= 1
-    assert share.mean().item() == pytest.approx(0.5, abs=5 * (1 / 12 / 1000) ** 0.5)
-
-
-def test_penalty_gradient_in_the_weights():
-    w = torch.randn(6, dtype=torch.float64, requires_grad=True)
-    real, fake = torch.randn(2, 3, 6, dtype=torch.float64)
-
-    def penalty(w):
-        seeded = torch.Generator().manual_seed(0)
-        return gan.gradient_penalty(lambda x: (x @ w).tanh() * 3, real, fake, seeded)
-
-    assert torch.autograd.gradcheck(penalty, (w,))
-
-
-def test_penalty_refuses_other_shapes():
-    with pytest.raises(ValueError, match="same shape"):
-        gan.gradient_penalty(Critic(), torch.zeros(4, 1, 28, 28), torch.zeros(3, 1, 28, 28))
-
-
-@pytest.mark.parametrize(
-    "network", [Generator(), *(MLPGenerator(start=start) for start in ("default", "he", "batchnorm"))]
-)
-def test_generators_map_codes_to_images(network):
-    images = network.eval()(torch.randn(5, network.latent_dim))
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_generators_map_codes_to_images(kind):
+    network = build_generator(kind, latent_dim=20, width=32, channels=8).eval()
+    images = network(torch.randn(5, 20))
     assert images.shape == (5, 1, 28, 28) and images.abs().max() <= 1
 
 
 def test_he_initialisation_keeps_the_code_and_the_default_loses_it():
     z = torch.randn(500, 64)
-    spread = {start: MLPGenerator(start=start)(z).std(0).mean().item() for start in ("default", "he")}
+    spread = {start: build_generator(f"mlp-{start}", 64, 0, 0)(z).std(0).mean().item() for start in ("default", "he")}
     assert spread["he"] > 10 * spread["default"]
 
 
-@pytest.mark.parametrize("loss", ["gan", "wgan-gp"])
+@pytest.mark.parametrize("loss", gan.GAMES)
 def test_training_runs_and_repeats(loss, tmp_path, monkeypatch):
     first = gan.train("first", loss, **TINY)
     monkeypatch.setenv("MODELS", str(tmp_path / "again"))
@@ -104,6 +61,57 @@ def test_training_runs_and_repeats(loss, tmp_path, monkeypatch):
     assert first.record["history"] == second.record["history"] and len(first.record["history"]) == 2
     assert torch.equal(metrics.sample(first.modules["generator"], 4), metrics.sample(second.modules["generator"], 4))
     assert all(not parameter.requires_grad for parameter in first.modules["generator"].parameters())
+
+
+@pytest.mark.parametrize("loss", ["gan", "wgan-gp"])
+def test_interrupted_training_resumes_bit_for_bit(loss, tmp_path, monkeypatch):
+    whole = gan.train("whole", loss, **TINY)
+    monkeypatch.setenv("MODELS", str(tmp_path / "again"))
+    monkeypatch.setattr(store, "CHECKPOINT_SECONDS", 0.0)
+    shoot = gan.Film.shoot
+
+    def interrupted(film, generator, epoch):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        shoot(film, generator, epoch)
+
+    monkeypatch.setattr(gan.Film, "shoot", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        gan.train("whole", loss, **TINY)
+    assert list((tmp_path / "again").glob("*.partial"))
+    monkeypatch.setattr(gan.Film, "shoot", shoot)
+    resumed = gan.train("whole", loss, **TINY)
+    assert resumed.record["history"] == whole.record["history"]
+    for name, module in whole.modules.items():
+        for key, tensor in module.state_dict().items():
+            assert torch.equal(tensor, resumed.modules[name].state_dict()[key]), f"{name}.{key}"
+
+
+def test_divergence_stops_and_names_epoch_and_loss():
+    with pytest.raises(FloatingPointError, match=r"diverged in epoch \d: .*critic = (nan|inf|-inf)"):
+        gan.train("wild", "wgan-gp", **TINY | {"learning_rate": 1e30})
+
+
+def test_the_generator_moves_after_every_so_many_critic_steps(monkeypatch):
+    moves = []
+    monkeypatch.setattr(gan, "_move_average", lambda *_: moves.append(1))
+    gan.train("five", "wgan-gp", **TINY | {"epochs": 2}, critic_steps=3)
+    assert len(moves) == 8 // 3  # 2 epochs of 4 batches, counted through
+
+
+def test_clipping_bounds_every_weight():
+    critic = gan.train("clipped", "wgan-clip", **TINY).modules["critic"]
+    assert max(weight.abs().max().item() for weight in critic.parameters()) <= gan.GAMES["wgan-clip"].clip
+
+
+def test_history_holds_scores_when_asked_and_a_kept_record_needs_no_weights(tmp_path):
+    judge = {"epochs": 1, "images": 512, "channels": 4}
+    trained = gan.train("scored", "gan", **TINY | {"epochs": 3}, scored=100, score_every=2, judge=judge, keep=False)
+    assert list(trained.curve("frechet")) == [2, 3] and list(trained.curve("coverage")) == [3]
+    assert trained.history("frechet_raw")[0] != trained.history("frechet")[-1]
+    assert not trained.modules and not list(tmp_path.glob("*.partial"))
+    plain = gan.train("plain", "gan", **TINY | {"epochs": 3})
+    assert plain.history("critic") == trained.history("critic")  # scoring leaves the training as it is
 
 
 def test_path_aware_training_starts_from_the_plain_game():
@@ -127,22 +135,13 @@ def test_excess_of_a_constant_ghost_is_zero_and_of_a_cross_fade_one_third():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="'gan' or 'wgan-gp'"):
+    with pytest.raises(ValueError, match="one of 'gan'"):
         gan.train("x", "vae")
     with pytest.raises(ValueError, match="must not exceed"):
         gan.train("x", "gan", batch=64, images=32)
+    with pytest.raises(ValueError, match="critic_steps"):
+        gan.train("x", "gan", critic_steps=0)
+    with pytest.raises(ValueError, match="must be one of conv"):
+        gan.train("x", "gan", **TINY | {"generator": "transformer"})
     with pytest.raises(ValueError, match="choose one of 'gan'"):
         load_generator("stylegan")
-
-
-def test_distance_of_a_set_to_itself_and_to_a_shifted_one():
-    features = torch.randn(4000, 64)
-    shifted = metrics.distances(features + 2 / 8, features)
-    assert metrics.distances(features, features)["frechet"] == pytest.approx(0, abs=1e-3)
-    assert shifted["frechet"] == pytest.approx(64 * (2 / 8) ** 2, rel=1e-2)  # equal covariances: ‖μ₁ − μ₂‖²
-
-
-def test_class_divergence():
-    even, one = torch.arange(1000) % 10, torch.zeros(1000, dtype=torch.int64)
-    assert metrics.class_divergence(even, even) == 0
-    assert metrics.class_divergence(one, even) == pytest.approx(math.log(10))

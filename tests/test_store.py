@@ -87,6 +87,15 @@ def test_retrain_since_ignores_older_models(monkeypatch):
     assert run == [0, 1, 2, 3] and torch.equal(weights(first), weights(second))
 
 
+def test_records_are_trained_anew_only_when_all_are_asked_for(monkeypatch):
+    first, _ = regression(CONFIG | {"keep": False})
+    monkeypatch.setenv("RETRAIN_SINCE", str(first.record["finished"] + 1))
+    monkeypatch.setenv("RETRAIN", "1")
+    assert regression(CONFIG | {"keep": False})[1] == []
+    monkeypatch.setenv("RETRAIN", "all")
+    assert regression(CONFIG | {"keep": False})[1] == [0, 1, 2, 3]
+
+
 def test_divergence_names_epoch_and_loss(folder):
     with pytest.raises(FloatingPointError, match="regression diverged in epoch 1: loss = nan"):
         regression(value=float("nan"))
