@@ -1,8 +1,9 @@
 # `make` prints the targets. Everything is set up on demand: .venv with pip, and TeX with apt-get where make runs as root.
 #
 # Variables: AUTHOR, COLLABORATORS, HOURS, TITLE (the title block, see report/report.toml); REDUCED=1 (tiny parameters,
-# minutes, into report/build/reduced.pdf); RETRAIN=1 (train every model anew); PYTHON=… (an interpreter that has all
-# dependencies, in place of .venv); TORCH=… (other versions of the two packages that are pinned here).
+# minutes, into report/build/reduced.pdf); RETRAIN=1 (train every model anew; RETRAIN=all: also those of which only the
+# record is kept); PYTHON=… (an interpreter that has all dependencies, in place of .venv); TORCH=… (other versions of the
+# two packages that are pinned here).
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -39,8 +40,9 @@ report: setup ## run all notebooks and write report/report.pdf
 test: setup lint ## check style, then run all tests
 	@$(RUN) -m pytest
 
-benchmark: $(ENVIRONMENT) ## time the echo sampler against its alternatives (minutes; nothing passes or fails)
+benchmark: $(ENVIRONMENT) ## time the echo sampler and the GANs' training loop (minutes; nothing passes or fails)
 	@$(RUN) tests/benchmark_echo.py
+	@$(RUN) tests/benchmark_gan.py
 
 notebooks: $(ENVIRONMENT) ## open JupyterLab, on this machine only
 	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks

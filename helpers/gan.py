@@ -20,6 +20,7 @@ RECIPES: dict[str, dict] = {
         "loss": "gan", "scored": 10_000, "epochs": 10, "learning_rate": 1e-4, "path_weight": 1.0, "base_epochs": 100,
     },
 }  # fmt: skip
+SHORT = {"epochs": 8, "scored": 10_000, "keep": False}  # what an ablation changes, one setting at a time
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ NAMES = {  # of the scores, as tables print them
     "coverage": "coverage",
     "class_kl": "class KL",
 }
+LOWER_IS_BETTER = ("frechet", "kernel", "class_kl")
 
 
 def sample(generator: nn.Module, count: int, seed: int = 0) -> Tensor:

@@ -10,8 +10,10 @@ import html
 import inspect
 import io
 import math
+from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from IPython.display import publish_display_data
 from matplotlib.figure import Figure
@@ -73,6 +75,16 @@ def table(frame: pd.DataFrame, label: str, caption: str) -> None:
     grid = "\n".join(lines)
     shown = f"{grid}\n\n*{caption}*"
     _publish({"text/markdown": shown, "text/plain": grid}, "table", label=label, caption=caption, grid=grid)
+
+
+def spread(values: Iterable[float]) -> str:
+    """'mean ± standard deviation' of several values, to the deviation's second digit; of one value just that."""
+    values = np.asarray(list(values), dtype=float)
+    deviation = values.std(ddof=1) if len(values) > 1 else 0.0
+    if deviation == 0:
+        return f"{values.mean():.3g}"
+    decimals = max(0, 1 - math.floor(math.log10(deviation)))
+    return f"{values.mean():.{decimals}f} ± {deviation:.{decimals}f}"
 
 
 def check(name: str, computed: float, expected: float, tolerance: float, relative: bool = False) -> None:

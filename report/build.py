@@ -103,8 +103,18 @@ def title_block(reduced: bool) -> dict:
 
 
 def run_facts(started: float) -> dict:
-    """For the appendix: machine, versions, commit, and the models of the store."""
+    """For the appendix: machine, versions, commit, and the models of the store.
+
+    A record is a training of which only configuration and history are kept; records of one name share a row.
+    """
     models = [json.loads(path.read_text()) for path in sorted(store.folder().glob("*.json"))]
+    for model in models:
+        model["origin"] = "this run" if model["finished"] >= started else "shipped"
+        model |= {"hash": store.config_hash(model["config"]), "epochs": len(model["history"])}
+    records: dict[tuple[str, str], list[dict]] = {}
+    for model in models:
+        if not model["config"].get("keep", True):
+            records.setdefault((model["name"], model["origin"]), []).append(model)
     return {
         "commit": _commit(),
         "python": platform.python_version(),
@@ -112,18 +122,21 @@ def run_facts(started: float) -> dict:
         "device": device_name(),
         "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
         "models": [
-            {key: model[key] for key in ("name", "seed", "seconds", "device", "commit")}
-            | {"hash": store.config_hash(model["config"]), "epochs": len(model["history"])}
-            | {"origin": _origin(model, started)}
+            {key: model[key] for key in ("name", "hash", "seed", "epochs", "seconds", "device", "origin")}
             for model in models
+            if model["config"].get("keep", True)
+        ],
+        "records": [
+            {
+                "name": name,
+                "origin": origin,
+                "count": len(group),
+                "seconds": sum(model["seconds"] for model in group),
+                "device": "; ".join(sorted({model["device"] for model in group})),
+            }
+            for (name, origin), group in records.items()
         ],
     }
-
-
-def _origin(model: dict, started: float) -> str:
-    """Whether this run trained the model; a record is a training whose weights are not kept."""
-    when = "this run" if model["finished"] >= started else "shipped"
-    return when if model["config"].get("keep", True) else f"{when}, record"
 
 
 def _commit() -> str:

@@ -215,3 +215,22 @@ def test_merged_notebook_is_valid_and_unites_widgets_and_attachments(workshop: W
 )
 def test_markdown_becomes_latex(markdown: str, latex: str) -> None:
     assert latex in prose.convert([markdown])[markdown]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0, 1.2, 1.4], "1.20 ± 0.20"),
+        ([100.0, 140.0], "120 ± 28"),
+        ([0.5], "0.5"),
+        ([0.01234, 0.01236], "0.012350 ± 0.000014"),
+    ],
+)
+def test_a_spread_is_printed_to_the_second_digit_of_its_deviation(values: list[float], expected: str) -> None:
+    assert report.spread(values) == expected
+
+
+def test_an_unknown_retrain_is_refused(workshop: Workshop) -> None:
+    workshop.write("01_one", "1 + 1")
+    done = workshop.build(RETRAIN="everything")
+    assert done.returncode == 1 and "RETRAIN=everything is unknown" in done.stderr
