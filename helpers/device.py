@@ -5,6 +5,11 @@ import platform
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+PRODUCTS = {F.linear, F.conv2d, F.conv_transpose2d, torch.matmul, Tensor.matmul, Tensor.__matmul__}
 
 
 def device() -> torch.device:
@@ -20,9 +25,35 @@ def has_bfloat16() -> bool:
     return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
 
 
-def autocast() -> contextlib.AbstractContextManager:
-    """Matrix products in bfloat16 where the hardware has it, else in float32: a context for forward passes."""
+def products(rounded: bool = False) -> contextlib.AbstractContextManager:
+    """A context for forward passes: matrix products in bfloat16 where the hardware has it, else in float32.
+
+    rounded: operands, results and gradients of float32 products are rounded to bfloat16, as autocast would have them.
+    It tells on any machine what bfloat16 does to a training, though not how fast.
+    """
+    if rounded:
+        return _RoundedProducts()
     return torch.autocast(device().type, torch.bfloat16, enabled=has_bfloat16())
+
+
+class _Round(torch.autograd.Function):
+    """To the nearest bfloat16, and its gradient likewise."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return x.bfloat16().to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return gradient.bfloat16().to(gradient.dtype)
+
+
+class _RoundedProducts(TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function not in PRODUCTS:
+            return function(*args, **(kwargs or {}))
+        args = [_Round.apply(x) if isinstance(x, Tensor) else x for x in args]
+        return _Round.apply(function(*args, **(kwargs or {})))
 
 
 def device_name() -> str:

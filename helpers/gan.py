@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers import classifier, data, metrics, store
-from helpers.device import autocast, device
+from helpers.device import device, products
 from helpers.networks import Critic, build_generator
 from helpers.penalty import gradient_penalty, piecewise_linear_penalty
 
@@ -111,6 +111,7 @@ def train(
     critic_steps: int = 1,
     penalty: float | None = None,
     images: int = 60_000,
+    rounded: bool = False,
     path_weight: float = 0.0,
     base_epochs: int = 0,
     scored: int = 0,
@@ -123,7 +124,8 @@ def train(
     loss: a key of GAMES; betas and penalty (its weight) replace that game's. generator, width, channels: as for
     `build_generator`; critic: its hidden widths. An epoch shows the critic each image once; the generator moves after
     every `critic_steps` of its steps. decay: the learning rate falls linearly to 0, so its mean is half of it: the
-    hand-out's 1e-4. The generator kept is the exponential moving average of the weights. path_weight: that of
+    hand-out's 1e-4. The generator kept is the exponential moving average of the weights. rounded: as for
+    `device.products`. path_weight: that of
     `straight_line_excess` in the generator's loss. base_epochs: start from the plain game of so many epochs, with its
     BatchNorm frozen. scored: how many samples the history's scores use, every `score_every` epochs the Fréchet
     distance, at the end all; judge: changes to the classifier that scores.
@@ -147,6 +149,8 @@ def train(
         "average": average, "critic_steps": critic_steps, "penalty": penalty, "clip": game.clip,
         "path_weight": path_weight, "base_epochs": base_epochs, "keep": keep,
     }  # fmt: skip
+    if rounded:
+        config["rounded"] = True
     base = train(loss, loss, base_epochs, **sizes).modules if base_epochs else {}
 
     def start() -> store.Training:
@@ -182,6 +186,7 @@ def _epoch(training: store.Training, epoch: int, config: dict) -> dict[str, floa
     batches = [batch for batch in batches if len(batch) == config["batch"]]
     if config["base_epochs"]:
         G.eval()  # the function trained is then the very one that is used: no batch statistics
+    rounded = config.get("rounded", False)
     totals, nought = torch.zeros(5, device=device()), torch.zeros((), device=device())
     for step, batch in enumerate(batches):
         done = epoch * len(batches) + step
@@ -191,11 +196,11 @@ def _epoch(training: store.Training, epoch: int, config: dict) -> dict[str, floa
         x = real_images[batch]
         z = torch.randn(len(x), config["latent_dim"], generator=rng, device=device())
         moves = (done + 1) % config["critic_steps"] == 0
-        with autocast(), torch.set_grad_enabled(moves):
+        with products(rounded), torch.set_grad_enabled(moves):
             fakes = G(z)  # shared: the critic learns from the images through which the generator then moves
 
         D.requires_grad_(True)
-        with autocast():
+        with products(rounded):
             real, fake = D(torch.cat([x, fakes.detach()])).float().chunk(2)
             penalty = penalty_of(D, x, fakes.to(x.dtype), rng) if config["penalty"] else nought
             loss = game.critic(real, fake)
@@ -209,7 +214,7 @@ def _epoch(training: store.Training, epoch: int, config: dict) -> dict[str, floa
             continue
 
         D.requires_grad_(False)  # the generator's step needs no gradient of the critic's weights
-        with autocast():
+        with products(rounded):
             loss = game.generator(D(fakes).float())
             excess = straight_line_excess(G, z, fakes, rng) if config["path_weight"] else nought
         _step(training.optimizers["trainee"], loss + config["path_weight"] * excess)
