@@ -42,7 +42,7 @@ test: setup lint ## check style, then run all tests
 
 benchmark: $(ENVIRONMENT) ## time the echo sampler and the GANs' training loop (minutes; nothing passes or fails)
 	@$(RUN) tests/benchmark_echo.py
-	@$(RUN) tests/benchmark_gan.py
+	@TQDM_DISABLE=1 $(RUN) tests/benchmark_gan.py
 
 notebooks: $(ENVIRONMENT) ## open JupyterLab, on this machine only
 	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks

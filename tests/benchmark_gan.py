@@ -21,7 +21,7 @@ from helpers import data, gan
 from helpers.device import device, device_name, has_bfloat16
 from helpers.networks import Critic, build_generator
 
-LATENT, IMAGES, ROUNDS, BATCHES = 100, 12_800, 3, (64, 128, 512, 1024)
+LATENT, IMAGES, ROUNDS, BATCHES = 100, 25_600, 3, (64, 128, 512, 1024)
 
 
 class Digits(Dataset):
