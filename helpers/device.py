@@ -18,7 +18,7 @@ def device() -> torch.device:
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware; elsewhere emulation is ten times slower than float32."""
+    """Whether the processor multiplies bfloat16 in hardware; elsewhere emulation is far slower than float32."""
     if device().type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     abilities = torch.cpu.get_capabilities()

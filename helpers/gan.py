@@ -125,10 +125,9 @@ def train(
     `build_generator`; critic: its hidden widths. An epoch shows the critic each image once; the generator moves after
     every `critic_steps` of its steps. decay: the learning rate falls linearly to 0, so its mean is half of it: the
     hand-out's 1e-4. The generator kept is the exponential moving average of the weights. rounded: as for
-    `device.products`. path_weight: that of
-    `straight_line_excess` in the generator's loss. base_epochs: start from the plain game of so many epochs, with its
-    BatchNorm frozen. scored: how many samples the history's scores use, every `score_every` epochs the Fréchet
-    distance, at the end all; judge: changes to the classifier that scores.
+    `device.products`. path_weight: that of `straight_line_excess` in the generator's loss. base_epochs: start from the
+    plain game of so many epochs, with its BatchNorm frozen. scored: how many samples the history's scores use, every
+    `score_every` epochs the Fréchet distance, at the end all; judge: changes to the classifier that scores.
     Raises ValueError for an unknown loss or generator, or a batch larger than the set.
     """
     if loss not in GAMES:
