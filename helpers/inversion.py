@@ -1,10 +1,13 @@
-"""GAN inversion: codes z that minimise ‖G(z) − x‖², from many starts at once, driven to convergence."""
+"""GAN inversion: codes z that minimise ‖G(z) − x‖², from many starts at once: gradient descent, then a polish."""
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import jacfwd, vmap
+
+from helpers import bfgs
 
 DAMPINGS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # tried at once: each costs one decoding, the Jacobian costs d of them
 
@@ -23,6 +26,20 @@ class Inversion:
         return self.z[rows, self.loss.argmin(1)]
 
 
+class OnSphere(nn.Module):
+    """A generator that sees only the direction of a code: G(r z/‖z‖), so that inverting it holds ‖z‖ = r."""
+
+    def __init__(self, generator: nn.Module, radius: float):
+        super().__init__()
+        self.generator, self.radius, self.latent_dim = generator, radius, generator.latent_dim
+
+    def project(self, z: Tensor) -> Tensor:
+        return self.radius * F.normalize(z, dim=-1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.generator(self.project(z))
+
+
 def invert(
     generator: nn.Module,
     images: Tensor,
@@ -30,26 +47,33 @@ def invert(
     seed: int = 0,
     steps: int = 200,
     iterations: int = 150,
+    evaluations: int = 0,
     prior: float = 0.0,
+    radius: float | None = None,
     chunk: int = 256,
 ) -> Inversion:
     """Invert images (n, 1, 28, 28) in [−1, 1] from `restarts` codes z ~ N(0, I) each, in the generator's own precision.
 
-    First `steps` of gradient descent, then at most `iterations` of Levenberg-Marquardt, for all images and starts in
-    one batch, `chunk` codes at a time. prior: weight of ‖z‖² in what is minimised (not in the loss reported).
-    Raises ValueError for another shape or range, for what is not finite, and for restarts < 1.
+    First `steps` of the assignment's gradient descent, then at most `iterations` of Levenberg-Marquardt and so many
+    `evaluations` of BFGS, for all images and starts in one batch, `chunk` codes at a time. prior: weight of ‖z‖² in
+    what is minimised (not in the loss reported). radius: search only where ‖z‖ = radius.
+    Raises ValueError for another shape or range, for what is not finite, and for numbers out of range.
     """
-    _validate(images, restarts)
+    _validate(images, restarts, prior, radius)
     weight = next(generator.parameters())
     images = images.to(weight)
     rng = torch.Generator().manual_seed(seed)
     start = torch.randn(len(images), restarts, generator.latent_dim, generator=rng).to(weight)
     targets = images.flatten(1).repeat_interleave(restarts, 0)
+    searched = generator if radius is None else OnSphere(generator, radius)
     ends = []
     for z, x in zip(start.flatten(0, 1).split(chunk), targets.split(chunk), strict=True):
-        z = gradient_descent(generator, x, z, steps, prior=prior)
-        ends.append(levenberg_marquardt(generator, x, z, iterations, prior))
+        z = gradient_descent(searched, x, z, steps, prior=prior)
+        ends.append(levenberg_marquardt(searched, x, z, iterations, prior))
+        if evaluations:
+            ends[-1] = quasi_newton(searched, x, ends[-1][0], evaluations, prior)
     z, loss, slope = (torch.cat(parts) for parts in zip(*ends, strict=True))
+    z = z if radius is None else searched.project(z)
     shape = (len(images), restarts)
     return Inversion(z.reshape(*shape, -1), loss.reshape(shape), slope.reshape(shape))
 
@@ -66,6 +90,31 @@ def gradient_descent(
         (z.grad,) = torch.autograd.grad(loss, z)
         adam.step()
     return z.detach()
+
+
+def quasi_newton(
+    generator: nn.Module, images: Tensor, z: Tensor, evaluations: int, prior: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Polish codes z (N, d) against images (N, D) by BFGS: the codes, their losses (N,) and gradient norms (N,).
+
+    BFGS starts from the Gauss-Newton model's inverse Hessian, which knows the valleys; it then learns the kinks.
+    """
+
+    def look(codes: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return _loss_and_slope(generator, images[rows], codes, prior)
+
+    H = 2 * _normal_equations(generator, images, z, prior)[0]
+    z = bfgs.minimise(look, z, evaluations, torch.linalg.inv(H + 0.1 * torch.eye(z.shape[1]).to(z)))[0]
+    loss, slope = _loss_and_slope(generator, images, z, prior)
+    return z, loss - prior * z.square().sum(1), slope.norm(dim=1)
+
+
+def _loss_and_slope(generator: nn.Module, images: Tensor, z: Tensor, prior: float) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        loss = _objective(generator, images, z, prior)
+        (slope,) = torch.autograd.grad(loss.sum(), z)
+    return loss.detach(), slope
 
 
 @torch.no_grad()
@@ -118,7 +167,7 @@ def _normal_equations(generator: nn.Module, images: Tensor, z: Tensor, prior: fl
     return J.mT @ J + prior * eye, (J.mT @ (x - images).unsqueeze(-1)).squeeze(-1) + prior * z
 
 
-def _validate(images: Tensor, restarts: int) -> None:
+def _validate(images: Tensor, restarts: int, prior: float, radius: float | None) -> None:
     if images.dim() != 4 or images.shape[1:] != (1, 28, 28) or not len(images):
         raise ValueError(f"images must be (n, 1, 28, 28) with n ≥ 1, not {tuple(images.shape)}.")
     if not torch.isfinite(images).all():
@@ -127,3 +176,7 @@ def _validate(images: Tensor, restarts: int) -> None:
         raise ValueError(f"images must lie in [−1, 1], but reach {images.abs().max().item():.3g}: rescale them.")
     if restarts < 1:
         raise ValueError(f"restarts must be at least 1, not {restarts}.")
+    if not prior >= 0:
+        raise ValueError(f"prior must be at least 0, not {prior}: it weighs ‖z‖².")
+    if radius is not None and not radius > 0:
+        raise ValueError(f"radius must be positive, not {radius}; None leaves the length of z free.")

@@ -81,6 +81,28 @@ def test_gradient_descent_descends_and_leaves_the_generator_alone(generator):
     assert not any(p.requires_grad or p.grad is not None for p in generator.parameters())
 
 
+def test_quasi_newton_goes_on_where_gradient_descent_stopped(generator):
+    images = generator(torch.randn(2, 6, dtype=torch.float64))
+    before = invert(generator, images, restarts=3, steps=30, iterations=0)
+    after = invert(generator, images, restarts=3, steps=30, iterations=0, evaluations=200)
+    assert (after.loss <= before.loss).all() and after.loss.median() < 1e-3 * before.loss.median()
+
+
+@pytest.mark.parametrize("options", [{"iterations": 5}, {"iterations": 0, "evaluations": 50}])
+def test_a_radius_holds_the_length_of_the_code(generator, options):
+    images = generator(torch.randn(2, 6, dtype=torch.float64))
+    found = invert(generator, images, restarts=3, steps=30, radius=2.0, **options)
+    torch.testing.assert_close(found.z.norm(dim=-1), torch.full((2, 3), 2.0, dtype=torch.float64))
+    again = (generator(found.z.flatten(0, 1)).reshape(2, 3, -1) - images.reshape(2, 1, -1)).square().sum(-1)
+    torch.testing.assert_close(found.loss, again)
+
+
+@pytest.mark.parametrize("option", [{"prior": -1.0}, {"prior": float("nan")}, {"radius": 0.0}])
+def test_bad_options_are_refused(generator, option):
+    with pytest.raises(ValueError, match=next(iter(option))):
+        invert(generator, torch.zeros(1, 1, 28, 28), 1, **option)
+
+
 def test_same_seed_same_result_whatever_the_chunks(generator):
     images = generator(torch.randn(2, 6, dtype=torch.float64))
     whole, parts = (invert(generator, images, 3, seed=5, steps=10, iterations=5, chunk=c) for c in (64, 2))
