@@ -218,7 +218,8 @@ def _epoch(training: store.Training, epoch: int, config: dict) -> dict[str, floa
             excess = straight_line_excess(G, z, fakes, rng) if config["path_weight"] else nought
         _step(training.optimizers["trainee"], loss + config["path_weight"] * excess)
         totals[3:] += config["critic_steps"] * torch.stack([loss.detach(), excess.detach()])
-        _move_average(average, G, min(config["average"], (1 + done) / (10 + done)))
+        moved = done // config["critic_steps"]
+        _move_average(average, G, min(config["average"], (1 + moved) / (10 + moved)))
     names = ("critic", "penalty", "accuracy", "generator", "excess")
     losses = dict(zip(names, (totals / len(batches)).tolist(), strict=True))
     average.eval()
