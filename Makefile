@@ -2,7 +2,7 @@
 #
 # Variables: AUTHOR, COLLABORATORS, HOURS, TITLE (the title block, see report/report.toml); REDUCED=1 (tiny parameters,
 # minutes, into report/build/reduced.pdf); RETRAIN=1 (train every model anew; RETRAIN=all: also those of which only the
-# record is kept); PYTHON=… (an interpreter that has all dependencies, in place of .venv); TORCH=… (other versions of the
+# record is kept); FORCE=1 (run every notebook, also those of which nothing has changed since they ran); PYTHON=… (an interpreter that has all dependencies, in place of .venv); TORCH=… (other versions of the
 # two packages that are pinned here).
 
 SHELL := /bin/bash
@@ -19,7 +19,7 @@ override AUTHOR := $(value AUTHOR)
 override COLLABORATORS := $(value COLLABORATORS)
 override HOURS := $(value HOURS)
 override TITLE := $(value TITLE)
-export AUTHOR COLLABORATORS HOURS TITLE RETRAIN
+export AUTHOR COLLABORATORS HOURS TITLE RETRAIN FORCE
 
 ifdef PYTHON
 ENVIRONMENT :=
@@ -40,9 +40,10 @@ report: setup ## run all notebooks and write report/report.pdf
 test: setup lint ## check style, then run all tests
 	@$(RUN) -m pytest
 
-benchmark: $(ENVIRONMENT) ## time the echo sampler and the GANs' training loop (minutes; nothing passes or fails)
+benchmark: $(ENVIRONMENT) ## time the echo sampler, the GANs' training loop and inversion (minutes; nothing passes or fails)
 	@$(RUN) tests/benchmark_echo.py
 	@TQDM_DISABLE=1 $(RUN) tests/benchmark_gan.py
+	@$(RUN) tests/benchmark_inversion.py
 
 notebooks: $(ENVIRONMENT) ## open JupyterLab, on this machine only
 	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks

@@ -79,6 +79,7 @@ def load_or_train(
     "keep" false the weights are not kept: the model is a record of its training, its history and what modules are left.
     start: builds modules (on the device) and optimisers; it runs under `config["seed"]`.
     epoch: trains in place for the epoch of the given number (0, 1, …); returns what the history records, all finite.
+    $MODELS_USED: a file to which name and SHA-256 are appended, so that the report knows what a notebook depends on.
     $RETRAIN_SINCE (seconds since 1970): models finished before it are trained anew, records only if $RETRAIN is "all".
     Raises ValueError for a damaged file, FloatingPointError if a loss is not finite (the last checkpoint stays).
     """
@@ -93,6 +94,9 @@ def load_or_train(
         record = _train(name, config, training, epoch, stem)
     else:
         _load_weights(training.modules, record, stem)
+    if "MODELS_USED" in os.environ:
+        with open(os.environ["MODELS_USED"], "a") as note:
+            note.write(f"{stem.name} {record['sha256']}\n")
     for module in training.modules.values():
         module.eval().requires_grad_(False)
     return Trained(training.modules, record)

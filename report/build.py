@@ -16,6 +16,7 @@ from pathlib import Path
 
 import execute
 import merge
+import reuse
 import typeset
 from errors import BuildError
 
@@ -53,11 +54,17 @@ def build(options: argparse.Namespace) -> None:
         if options.reduced:
             # tiny models do not belong beside the shipped ones
             os.environ["MODELS"] = os.environ.get("MODELS") or str(folder / "models")
-        if os.environ.get("RETRAIN") not in (None, "", "0"):
+        if retrain := os.environ.get("RETRAIN") not in (None, "", "0"):
             os.environ["RETRAIN_SINCE"] = str(_retrain_since(folder, started))
+        anew = retrain or os.environ.get("FORCE") not in (None, "", "0")
         for path in notebooks:
-            seconds.append(execute.run(path, folder / path.name, tiny.get(path.stem, {})))
-            print(f"{path.name:32} {seconds[-1]:7.1f} s", flush=True)
+            parameters = tiny.get(path.stem, {})
+            old = None if anew else reuse.recall(folder / path.name, reuse.fingerprint(path, parameters))
+            seconds.append(old or execute.run(path, folder / path.name, parameters))
+            print(
+                f"{path.name:32} {seconds[-1]:7.1f} s{', reused: nothing it depends on has changed' * bool(old)}",
+                flush=True,
+            )
         begin = time.monotonic()
         whole = merge.merge([folder / path.name for path in notebooks])
         for entry, spent in zip(whole.metadata.report.notebooks, seconds, strict=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+import reuse
 from errors import BuildError
 
 REDUCED = Path(__file__).with_name("reduced.toml")
@@ -55,6 +56,9 @@ def check_names(path: Path, parameters: dict) -> None:
 
 def run(source: Path, target: Path, parameters: dict) -> float:
     """Execute `source` into `target`; returns the seconds it took. A failed run leaves its partial copy in `target`."""
+    mark, used = reuse.fingerprint(source, parameters), target.with_suffix(".models")
+    used.write_text("")
+    os.environ["MODELS_USED"] = str(used)  # the notebook's kernel notes there what it loads or trains
     logging.getLogger("papermill").setLevel(logging.ERROR)
     os.environ |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PLATFORM_DIRS": "1"}  # both silence start-up notes
     begin = time.monotonic()
@@ -79,7 +83,10 @@ def run(source: Path, target: Path, parameters: dict) -> float:
         ) from None
     except RuntimeError as error:  # nbclient: the kernel died or did not start
         raise BuildError(f"{source.name}: {str(error).strip().splitlines()[-1]} (copy so far: {target})") from None
-    return time.monotonic() - begin
+    seconds = time.monotonic() - begin
+    reuse.remember(target, mark, seconds, used.read_text().splitlines())
+    used.unlink()
+    return seconds
 
 
 def _position(source: Path, error: papermill.PapermillExecutionError) -> int:

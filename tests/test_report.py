@@ -11,6 +11,7 @@ import merge
 import nbformat
 import prose
 import pytest
+import reuse
 import typeset
 from conftest import ROOT, Workshop
 from errors import BuildError
@@ -68,6 +69,36 @@ def test_failing_cell_is_named_and_the_old_pdf_stays(workshop: Workshop) -> None
     assert "02_bad.ipynb, code cell 4" in message and "AssertionError: check failed: one is two" in message
     assert workshop.pdf.read_bytes() == b"yesterday's report"
     assert "✗ one is two" in (workshop.folder / "build" / "02_bad.ipynb").read_text()
+
+
+def test_only_notebooks_that_something_changed_for_run_again(workshop: Workshop) -> None:
+    workshop.write("01_still", "report.say('fine')")
+    outputs = [workshop.build(**environment).stdout for environment in ({}, {}, {"FORCE": "1"})]
+    assert [len(re.findall(r"01_still.ipynb .*reused", output)) for output in outputs] == [0, 1, 0]
+
+
+def test_cells_parameters_and_models_decide_what_runs_again(workshop: Workshop, monkeypatch) -> None:
+    models = workshop.folder / "models"
+    monkeypatch.setenv("MODELS", str(models))
+    train = "from torch import nn\nfrom helpers import store\nstart = lambda: store.Training({'m': nn.Linear(1, 1)})\n"
+    train += "store.load_or_train('m', {'epochs': 1, 'seed': 0}, start, lambda training, epoch: {})"
+    workshop.write("01_model", train)
+    source, target = workshop.notebooks / "01_model.ipynb", workshop.folder / "01_model.ipynb"
+    mark = reuse.fingerprint(source, {})
+    assert reuse.recall(target, mark) is None
+    seconds = execute.run(source, target, {})
+    assert reuse.recall(target, mark) == pytest.approx(seconds)
+    assert reuse.fingerprint(source, {"seed": 1}) != mark
+    workshop.write("01_model", train + "\n# changed")
+    assert reuse.fingerprint(source, {}) != mark
+    (weights,) = models.glob("m-*.safetensors")
+    weights.write_bytes(weights.read_bytes() + b"x")
+    assert reuse.recall(target, mark) is None
+
+
+def test_a_fingerprint_sees_helpers_that_helpers_import(tmp_path) -> None:
+    found = {path.stem for path in reuse._imported("from helpers import gan\nfrom helpers.widgets import f", set())}
+    assert {"gan", "store", "device", "networks", "penalty", "widgets"} <= found and "echo" not in found
 
 
 def test_unknown_parameter_is_refused_before_anything_runs(workshop: Workshop) -> None:
