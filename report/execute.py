@@ -86,6 +86,7 @@ def run(source: Path, target: Path, parameters: dict) -> float:
     seconds = time.monotonic() - begin
     reuse.remember(target, mark, seconds, used.read_text().splitlines())
     used.unlink()
+    del os.environ["MODELS_USED"]  # what this process itself loads is no notebook's
     return seconds
 
 
