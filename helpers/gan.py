@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from helpers import classifier, data, metrics, store
 from helpers.device import device, products
 from helpers.networks import Critic, build_generator
+from helpers.path_terms import TERMS
 from helpers.penalty import gradient_penalty, piecewise_linear_penalty
 
 RECIPES: dict[str, dict] = {
     "gan": {"loss": "gan", "scored": 10_000},
     "wgan-gp": {"loss": "wgan-gp", "scored": 10_000},
     "path-aware": {
-        "loss": "gan", "scored": 10_000, "epochs": 10, "learning_rate": 1e-4, "path_weight": 1.0, "base_epochs": 100,
+        "loss": "wgan-gp", "scored": 10_000, "epochs": 10, "learning_rate": 2e-4, "base_epochs": 100,
+        "path_term": "ends", "path_weight": 10.0, "keep": "generator",
     },
 }  # fmt: skip
 SHORT = {"epochs": 8, "scored": 10_000, "keep": False}  # what an ablation changes, one setting at a time
@@ -67,19 +69,6 @@ GAMES = {
 }
 
 
-def straight_line_excess(G: nn.Module, z: Tensor, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """How far ρ of the straight lines between neighbours in a batch is above its floor of 1: a scalar.
-
-    z (B, d) are codes and images (B, 1, 28, 28) their decodings, held fixed. With t uniform this is an unbiased
-    estimate of Σ ∫ c(Z(t)) dt / Σ ½‖xA − xB‖² − 1, in which ‖zA − zB‖ has cancelled: a scale of z cannot cheat it.
-    """
-    x_a, x_b = images.detach(), images.detach().roll(1, 0)
-    t = torch.rand(len(z), 1, generator=generator, device=z.device, dtype=z.dtype)
-    between = G(torch.lerp(z, z.roll(1, 0), t))
-    cost = (between - x_a).square().sum() + (between - x_b).square().sum()
-    return cost / (x_a - x_b).square().sum().mul(0.5) - 1
-
-
 class Film(nn.Module):
     """The same ten codes decoded after each epoch, kept with the model: (epochs, 10, 28, 28), 8 bits."""
 
@@ -112,23 +101,25 @@ def train(
     penalty: float | None = None,
     images: int = 60_000,
     rounded: bool = False,
+    path_term: str = "",
     path_weight: float = 0.0,
     base_epochs: int = 0,
     scored: int = 0,
     score_every: int = 5,
     judge: dict | None = None,
-    keep: bool = True,
+    keep: bool | str = True,
 ) -> store.Trained:
-    """A trained GAN from the store, or trained now: modules "generator", "critic", "film" (none of them if not `keep`).
+    """A trained GAN from the store, or trained now: modules "generator", "critic" and "film" (see `keep`).
 
     loss: a key of GAMES; betas and penalty (its weight) replace that game's. generator, width, channels: as for
     `build_generator`; critic: its hidden widths. An epoch shows the critic each image once; the generator moves after
     every `critic_steps` of its steps. decay: the learning rate falls linearly to 0, so its mean is half of it: the
     hand-out's 1e-4. The generator kept is the exponential moving average of the weights. rounded: as for
-    `device.products`. path_weight: that of `straight_line_excess` in the generator's loss. base_epochs: start from the
-    plain game of so many epochs, with its BatchNorm frozen. scored: how many samples the history's scores use, every
-    `score_every` epochs the Fréchet distance, at the end all; judge: changes to the classifier that scores.
-    Raises ValueError for an unknown loss or generator, or a batch larger than the set.
+    `device.products`. path_term, path_weight: a key of `path_terms.TERMS` and its weight in the generator's loss.
+    base_epochs: start from the plain game of so many epochs and seed 0, with its BatchNorm frozen. scored: how many
+    samples the history's scores use, every `score_every` epochs the Fréchet distance, at the end all; judge: changes to
+    the classifier that scores. keep: True for all modules, False for none, or one module's name.
+    Raises ValueError for an unknown loss, generator or path_term, or a batch larger than the set.
     """
     if loss not in GAMES:
         raise ValueError(f"loss must be one of {', '.join(map(repr, GAMES))}, not {loss!r}.")
@@ -136,6 +127,8 @@ def train(
         raise ValueError(f"batch ({batch}) must not exceed images ({images}).")
     if critic_steps < 1:
         raise ValueError(f"critic_steps must be at least 1, not {critic_steps}.")
+    if path_term and path_term not in TERMS:
+        raise ValueError(f"path_term must be '' or one of {', '.join(map(repr, TERMS))}, not {path_term!r}.")
     game = GAMES[loss]
     betas, penalty = tuple(betas or game.betas), game.penalty if penalty is None else penalty
     sizes = {
@@ -148,9 +141,9 @@ def train(
         "average": average, "critic_steps": critic_steps, "penalty": penalty, "clip": game.clip,
         "path_weight": path_weight, "base_epochs": base_epochs, "keep": keep,
     }  # fmt: skip
-    if rounded:
-        config["rounded"] = True
-    base = train(loss, loss, base_epochs, **sizes).modules if base_epochs else {}
+    config |= {"rounded": True} if rounded else {}
+    config |= {"path_term": path_term} if path_term else {}
+    base = train(loss, loss, base_epochs, **sizes | {"seed": 0}).modules if base_epochs else {}
 
     def start() -> store.Training:
         G = build_generator(generator, latent_dim, width, channels).to(device(), memory_format=torch.channels_last)
@@ -162,13 +155,18 @@ def train(
         if base:
             G.load_state_dict(base["generator"].state_dict())
             networks["film"].z.copy_(base["film"].z)
+        term = {"term": TERMS[path_term](latent_dim).to(device())} if path_term else {}
+        optimizers = {
+            "trainee": torch.optim.Adam(G.parameters(), learning_rate, betas, fused=True),
+            "critic": torch.optim.Adam(networks["critic"].parameters(), learning_rate, betas, fused=True),
+        }
+        if path_term and list(term["term"].parameters()):
+            optimizers["term"] = torch.optim.Adam(term["term"].parameters(), 2 * learning_rate)
+        kept = networks if keep is True else {keep: networks[keep]} if keep else {}
         return store.Training(
-            networks if keep else {},
-            {"trainee": G} | ({} if keep else networks),
-            {
-                "trainee": torch.optim.Adam(G.parameters(), learning_rate, betas, fused=True),
-                "critic": torch.optim.Adam(networks["critic"].parameters(), learning_rate, betas, fused=True),
-            },
+            kept,
+            {"trainee": G} | term | {key: network for key, network in networks.items() if key not in kept},
+            optimizers,
             torch.Generator(device()).manual_seed(seed),
         )
 
@@ -185,13 +183,15 @@ def _epoch(training: store.Training, epoch: int, config: dict) -> dict[str, floa
     batches = [batch for batch in batches if len(batch) == config["batch"]]
     if config["base_epochs"]:
         G.eval()  # the function trained is then the very one that is used: no batch statistics
-    rounded = config.get("rounded", False)
+    rounded, term = config.get("rounded", False), networks.get("term")
+    if term:
+        term.begin(G, real_images, epoch, rng)
     totals, nought = torch.zeros(5, device=device()), torch.zeros((), device=device())
     for step, batch in enumerate(batches):
         done = epoch * len(batches) + step
-        for optimizer in training.optimizers.values():
+        for key in ("trainee", "critic"):
             rate = 1 - done / len(batches) / config["epochs"] if config["decay"] else 1.0
-            optimizer.param_groups[0]["lr"] = config["learning_rate"] * rate
+            training.optimizers[key].param_groups[0]["lr"] = config["learning_rate"] * rate
         x = real_images[batch]
         z = torch.randn(len(x), config["latent_dim"], generator=rng, device=device())
         moves = (done + 1) % config["critic_steps"] == 0
@@ -203,7 +203,7 @@ def _epoch(training: store.Training, epoch: int, config: dict) -> dict[str, floa
             real, fake = D(torch.cat([x, fakes.detach()])).float().chunk(2)
             penalty = penalty_of(D, x, fakes.to(x.dtype), rng) if config["penalty"] else nought
             loss = game.critic(real, fake)
-        _step(training.optimizers["critic"], loss + config["penalty"] * penalty)
+        _step([training.optimizers["critic"]], loss + config["penalty"] * penalty)
         if config["clip"]:
             for weight in D.parameters():
                 weight.data.clamp_(-config["clip"], config["clip"])
@@ -215,8 +215,11 @@ def _epoch(training: store.Training, epoch: int, config: dict) -> dict[str, floa
         D.requires_grad_(False)  # the generator's step needs no gradient of the critic's weights
         with products(rounded):
             loss = game.generator(D(fakes).float())
-            excess = straight_line_excess(G, z, fakes, rng) if config["path_weight"] else nought
-        _step(training.optimizers["trainee"], loss + config["path_weight"] * excess)
+            excess = term(G, z, fakes.detach(), x, rng) if term else nought
+        _step(
+            [training.optimizers[key] for key in ("trainee", "term") if key in training.optimizers],
+            loss + config["path_weight"] * excess,
+        )
         totals[3:] += config["critic_steps"] * torch.stack([loss.detach(), excess.detach()])
         moved = done // config["critic_steps"]
         _move_average(average, G, min(config["average"], (1 + moved) / (10 + moved)))
@@ -240,10 +243,12 @@ def _score(training: store.Training, epoch: int, config: dict) -> dict[str, floa
     return metrics.scores(made, judge) | {"frechet_raw": raw}
 
 
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad()
+def _step(optimizers: list[torch.optim.Optimizer], loss: Tensor) -> None:
+    for optimizer in optimizers:
+        optimizer.zero_grad()
     loss.backward()
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import html
 import inspect
 import io
 import math
+import textwrap
 from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
@@ -103,8 +104,8 @@ def check(name: str, computed: float, expected: float, tolerance: float, relativ
 
 
 def source(*things: object) -> None:
-    """Show the very source of functions or classes that ran; of a docstring only the first line."""
-    code = "\n\n".join(_brief(inspect.getsource(thing).rstrip()) for thing in things)
+    """Show the very source of functions, methods or classes that ran; of a docstring only the first line."""
+    code = "\n\n".join(_brief(textwrap.dedent(inspect.getsource(thing)).rstrip()) for thing in things)
     _publish({"text/markdown": f"```python\n{code}\n```", "text/plain": code}, "source")
 
 

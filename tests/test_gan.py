@@ -114,24 +114,10 @@ def test_history_holds_scores_when_asked_and_a_kept_record_needs_no_weights(tmp_
     assert plain.history("critic") == trained.history("critic")  # scoring leaves the training as it is
 
 
-def test_path_aware_training_starts_from_the_plain_game():
-    aware = gan.train("aware", "gan", path_weight=1.0, base_epochs=2, **TINY)
-    base = gan.train("gan", "gan", **TINY)
-    assert torch.equal(aware.modules["film"].z, base.modules["film"].z)
-    statistics = [name for name in base.modules["generator"].state_dict() if "running" in name]
-    for name in statistics:
-        torch.testing.assert_close(
-            aware.modules["generator"].state_dict()[name], base.modules["generator"].state_dict()[name]
-        )
-    assert aware.history("excess")[-1] > 0
-
-
-def test_excess_of_a_constant_ghost_is_zero_and_of_a_cross_fade_one_third():
-    images = torch.randn(64, 1, 2, 2, dtype=torch.float64)
-    z = images.flatten(1)
-    fade = torch.nn.Unflatten(1, (1, 2, 2))
-    draws = torch.stack([gan.straight_line_excess(fade, z, images) for _ in range(400)])
-    assert draws.mean().item() == pytest.approx(1 / 3, abs=5 * draws.std().item() / 20)
+def test_only_the_modules_asked_for_are_kept():
+    trained = gan.train("some", "gan", **TINY, keep="generator")
+    assert list(trained.modules) == ["generator"]
+    assert trained.history("critic") == gan.train("all", "gan", **TINY).history("critic")
 
 
 def test_bad_arguments():
