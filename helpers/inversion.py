@@ -69,9 +69,11 @@ def invert(
     ends = []
     for z, x in zip(start.flatten(0, 1).split(chunk), targets.split(chunk), strict=True):
         z = gradient_descent(searched, x, z, steps, prior=prior)
-        ends.append(levenberg_marquardt(searched, x, z, iterations, prior))
+        if iterations or not evaluations:
+            end = z, *_ = levenberg_marquardt(searched, x, z, iterations, prior)
         if evaluations:
-            ends[-1] = quasi_newton(searched, x, ends[-1][0], evaluations, prior)
+            end = quasi_newton(searched, x, z, evaluations, prior)
+        ends.append(end)
     z, loss, slope = (torch.cat(parts) for parts in zip(*ends, strict=True))
     z = z if radius is None else searched.project(z)
     shape = (len(images), restarts)
