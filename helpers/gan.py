@@ -18,8 +18,8 @@ RECIPES: dict[str, dict] = {
     "gan": {"loss": "gan", "scored": 10_000},
     "wgan-gp": {"loss": "wgan-gp", "scored": 10_000},
     "path-aware": {
-        "loss": "wgan-gp", "scored": 10_000, "epochs": 10, "learning_rate": 2e-4, "base_epochs": 100,
-        "path_term": "ends", "path_weight": 100.0, "keep": "generator",
+        "loss": "wgan-gp", "scored": 10_000, "epochs": 20, "learning_rate": 3e-4, "base_epochs": 100,
+        "path_term": "ends", "path_weight": 30.0, "keep": "generator",
     },
 }  # fmt: skip
 SHORT = {"epochs": 8, "scored": 10_000, "keep": False}  # what an ablation changes, one setting at a time
