@@ -119,7 +119,8 @@ def train(
     base_epochs: start from the plain game of so many epochs and seed 0, with its BatchNorm frozen. scored: how many
     samples the history's scores use, every `score_every` epochs the Fréchet distance, at the end all; judge: changes to
     the classifier that scores. keep: True for all modules, False for none, or one module's name.
-    Raises ValueError for an unknown loss, generator or path_term, or a batch larger than the set.
+    Raises ValueError for an unknown loss, generator, path_term or keep, a term without weight or weight without term,
+    or a batch larger than the set.
     """
     if loss not in GAMES:
         raise ValueError(f"loss must be one of {', '.join(map(repr, GAMES))}, not {loss!r}.")
@@ -129,6 +130,10 @@ def train(
         raise ValueError(f"critic_steps must be at least 1, not {critic_steps}.")
     if path_term and path_term not in TERMS:
         raise ValueError(f"path_term must be '' or one of {', '.join(map(repr, TERMS))}, not {path_term!r}.")
+    if bool(path_term) != (path_weight > 0):
+        raise ValueError(f"path_term and a positive path_weight go together, not {path_term!r} and {path_weight}.")
+    if keep not in (True, False, "generator", "critic", "film"):
+        raise ValueError(f"keep must be True, False or one of 'generator', 'critic', 'film', not {keep!r}.")
     game = GAMES[loss]
     betas, penalty = tuple(betas or game.betas), game.penalty if penalty is None else penalty
     sizes = {

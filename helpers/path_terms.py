@@ -1,7 +1,7 @@
 """Terms for the generator's loss that make paths between codes cheap, and a control that does not.
 
-A term has begin(G, images, epoch, rng), called before each epoch, and forward(G, z, fakes, images, rng), a scalar: by
-how much ρ = U/½‖x_A − x_B‖²‖z_A − z_B‖² exceeds 1, from a batch of codes z, their decodings and real images.
+A term's forward(G, z, fakes, images, rng) is a scalar: by how much ρ = U/½‖x_A − x_B‖²‖z_A − z_B‖² exceeds 1, from a
+batch of codes z, their decodings and real images.
 """
 
 import torch
@@ -23,24 +23,28 @@ def straight_line_excess(G: nn.Module, z: Tensor, images: Tensor, generator: tor
     return cost / (x_a - x_b).square().sum().mul(0.5) - 1
 
 
-class StraightLines(nn.Module):
-    """Straight lines between codes of the prior, which bound the least U from above: no inner problem at all."""
+class Term(nn.Module):
+    """What all terms share: made for codes of `latent_dim`, and with nothing to prepare before an epoch."""
 
     def __init__(self, latent_dim: int):
         super().__init__()
 
     def begin(self, G: nn.Module, images: Tensor, epoch: int, rng: torch.Generator) -> None:
-        """Nothing to prepare."""
+        """Called before each epoch, with all real images."""
+
+
+class StraightLines(Term):
+    """Straight lines between codes of the prior, which bound the least U from above: no inner problem at all."""
 
     def forward(self, G: nn.Module, z: Tensor, fakes: Tensor, images: Tensor, rng: torch.Generator) -> Tensor:
         return straight_line_excess(G, z, fakes, rng)
 
 
-class FrozenPaths(nn.Module):
+class FrozenPaths(Term):
     """Shortest paths between codes of the prior, solved before each epoch and then held, by the envelope theorem."""
 
     def __init__(self, latent_dim: int, pairs: int = 128, segments: int = 8):
-        super().__init__()
+        super().__init__(latent_dim)
         self.register_buffer("path", torch.zeros(pairs, segments + 1, latent_dim))
         self.register_buffer("ends", torch.zeros(2, pairs, 1, 28, 28))
 
@@ -64,7 +68,7 @@ class FrozenPaths(nn.Module):
         return (cost * speed).sum() / (x_a - x_b).square().sum().mul(0.5) - 1
 
 
-class InvertedEnds(nn.Module):
+class InvertedEnds(Term):
     """Straight lines between codes of *real* images, from an encoder that learns to invert the generator beside it.
 
     The encoder minimises what inversion does, ‖G(z) − x‖² + prior‖z‖², amortised over images, and is thrown away after
@@ -72,7 +76,7 @@ class InvertedEnds(nn.Module):
     """
 
     def __init__(self, latent_dim: int, prior: float = 0.03, warm_up: int = 500, batch: int = 128):
-        super().__init__()
+        super().__init__(latent_dim)
         self.prior, self.warm_up, self.batch = prior, warm_up, batch
         layers = [nn.Linear(784, 512), nn.LeakyReLU(0.2), nn.Linear(512, 256), nn.LeakyReLU(0.2)]
         self.encoder = nn.Sequential(nn.Flatten(), *layers, nn.Linear(256, latent_dim))
@@ -99,18 +103,15 @@ class InvertedEnds(nn.Module):
         return lines + 2 * self.inversion_loss(G, images, codes) / floor
 
 
-class PathLength(nn.Module):
+class PathLength(Term):
     """StyleGAN2's path length penalty, E(‖Jᵀy‖ − a)², y ~ N(0, I/784), a the running mean (Karras et al. 2020, eq. 4).
 
     A control: it evens the generator's slopes and knows nothing of U.
     """
 
     def __init__(self, latent_dim: int):
-        super().__init__()
+        super().__init__(latent_dim)
         self.register_buffer("mean", torch.zeros(()))
-
-    def begin(self, G: nn.Module, images: Tensor, epoch: int, rng: torch.Generator) -> None:
-        """Nothing to prepare."""
 
     def forward(self, G: nn.Module, z: Tensor, fakes: Tensor, images: Tensor, rng: torch.Generator) -> Tensor:
         codes = z[: len(z) // 2].clone().requires_grad_()  # half a batch, as in the paper: it costs a second derivative

@@ -32,7 +32,12 @@ def test_excess_of_a_cross_fade_is_one_third(rng):
     G, z = Isometry(), torch.randn(64, 8, generator=rng)
     draws = torch.stack([straight_line_excess(G, z, G(z), rng) for _ in range(400)])
     assert draws.mean().item() == pytest.approx(1 / 3, abs=5 * draws.std().item() / 20)
-    assert straight_line_excess(Isometry(scale=1.0), 3 * z, G(3 * z), rng) > 0
+    same = [torch.Generator().manual_seed(2) for _ in range(2)]
+    plain, stretched = (
+        straight_line_excess(G, z, G(z), same[0]),
+        straight_line_excess(lambda w: G(w / 3), 3 * z, G(z), same[1]),
+    )
+    assert stretched.item() == pytest.approx(plain.item(), rel=1e-4)  # no scale can cheat it
     still = G(z).roll(1, 0) / 2 + G(z) / 2
     assert straight_line_excess(lambda _: still, z, G(z), rng).item() == pytest.approx(0, abs=1e-5)
 
@@ -98,15 +103,28 @@ def test_each_term_trains_from_one_base(name, tmp_path, monkeypatch):
         gan.train("aware", "gan", epochs=2, seed=seed, base_epochs=1, path_term=name, path_weight=1.0, **tiny)
         for seed in (0, 1)
     ]
-    base = gan.train("gan", "gan", epochs=1, **tiny).modules["generator"].state_dict()
-    for run in runs:  # BatchNorm's statistics are the base's, whatever the seed
+    modules = gan.train("gan", "gan", epochs=1, **tiny).modules
+    base = modules["generator"].state_dict()
+    for run in runs:  # BatchNorm's statistics and the film's codes are the base's, whatever the seed
+        assert torch.equal(run.modules["film"].z, modules["film"].z)
         state = run.modules["generator"].state_dict()
         for key in (key for key in state if "running" in key):
             torch.testing.assert_close(state[key], base[key])
-        assert all(math.isfinite(epoch["excess"]) for epoch in run.record["history"])
+        assert all(0 < epoch["excess"] < math.inf for epoch in run.record["history"])
     assert runs[0].history("excess") != runs[1].history("excess")
 
 
 def test_unknown_term_is_named():
     with pytest.raises(ValueError, match="path_term must be"):
         gan.train("x", "gan", path_term="wormholes")
+
+
+@pytest.mark.parametrize("change", [{"path_term": "ends"}, {"path_weight": 1.0}])
+def test_a_term_and_its_weight_go_together(change):
+    with pytest.raises(ValueError, match="go together"):
+        gan.train("x", "gan", **change)
+
+
+def test_unknown_module_to_keep_is_named():
+    with pytest.raises(ValueError, match="keep must be"):
+        gan.train("x", "gan", keep="generater")
