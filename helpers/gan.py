@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from helpers import classifier, data, metrics, store
 from helpers.device import device, products
+from helpers.film import Film
 from helpers.networks import Critic, build_generator
 from helpers.path_terms import TERMS
 from helpers.penalty import gradient_penalty, piecewise_linear_penalty
@@ -19,7 +20,7 @@ RECIPES: dict[str, dict] = {
     "wgan-gp": {"loss": "wgan-gp", "scored": 10_000},
     "path-aware": {
         "loss": "wgan-gp", "scored": 10_000, "epochs": 20, "learning_rate": 3e-4, "base_epochs": 100,
-        "path_term": "ends", "path_weight": 30.0, "keep": "generator",
+        "path_term": "ends", "path_weight": 50.0, "keep": "generator",
     },
 }  # fmt: skip
 SHORT = {"epochs": 8, "scored": 10_000, "keep": False}  # what an ablation changes, one setting at a time
@@ -67,19 +68,6 @@ GAMES = {
     "wgan-gp": Game(critic_loss, score_loss, (0.5, 0.9), penalty=10.0),  # Gulrajani et al. 2017, but for β₁ = 0.5
     "wgan-clip": Game(critic_loss, score_loss, (0.0, 0.99), clip=0.01),  # Arjovsky et al. 2017: no momentum
 }
-
-
-class Film(nn.Module):
-    """The same ten codes decoded after each epoch, kept with the model: (epochs, 10, 28, 28), 8 bits."""
-
-    def __init__(self, latent_dim: int, epochs: int):
-        super().__init__()
-        self.register_buffer("z", torch.randn(10, latent_dim))
-        self.register_buffer("frames", torch.zeros(epochs, 10, 28, 28, dtype=torch.uint8))
-
-    @torch.no_grad()
-    def shoot(self, generator: nn.Module, epoch: int) -> None:
-        self.frames[epoch] = ((generator(self.z).squeeze(1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def train(

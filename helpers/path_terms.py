@@ -7,7 +7,8 @@ batch of codes z, their decodings and real images.
 import torch
 from torch import Tensor, nn
 
-from helpers.paths import shortest_path
+from helpers.geodesics import shortest_path
+from helpers.paths import conformal_density, image_cost
 
 
 def straight_line_excess(G: nn.Module, z: Tensor, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -57,15 +58,14 @@ class FrozenPaths(Term):
         self.path.copy_(shortest_path(G, *z, *self.ends, points).path)
 
     def forward(self, G: nn.Module, z: Tensor, fakes: Tensor, images: Tensor, rng: torch.Generator) -> Tensor:
+        segments = self.path.shape[1] - 1
         drawn = torch.rand(2, len(z), generator=rng, device=z.device)
-        row, segments = (drawn[0] * len(self.path)).long(), self.path.shape[1] - 1
-        segment = (drawn[1] * segments).long()
-        begin, end = self.path[row, segment], self.path[row, segment + 1]
-        x_a, x_b = self.ends[:, row].flatten(2)
-        speed = ((end - begin) * segments).square().sum(1) / (self.path[row, -1] - self.path[row, 0]).square().sum(1)
-        middle = G((begin + end) / 2).flatten(1)
-        cost = (middle - x_a).square().sum(1) + (middle - x_b).square().sum(1)
-        return (cost * speed).sum() / (x_a - x_b).square().sum().mul(0.5) - 1
+        row, segment = (drawn[0] * len(self.path)).long(), (drawn[1] * segments).long()
+        piece = torch.stack([self.path[row, segment], self.path[row, segment + 1]], 1)
+        x_a, x_b = self.ends[:, row]
+        apart = (self.path[row, -1] - self.path[row, 0]).square().sum(1)
+        cost = conformal_density(image_cost(G, x_a, x_b), piece)[:, 0] * segments**2 / apart
+        return cost.sum() / (x_a - x_b).square().sum().mul(0.5) - 1
 
 
 class InvertedEnds(Term):
@@ -75,7 +75,7 @@ class InvertedEnds(Term):
     training. That objective counts twice, in units of the floor ½‖x_A − x_B‖².
     """
 
-    def __init__(self, latent_dim: int, prior: float = 0.03, warm_up: int = 500, batch: int = 128):
+    def __init__(self, latent_dim: int, prior: float = 0.1, warm_up: int = 500, batch: int = 128):
         super().__init__(latent_dim)
         self.prior, self.warm_up, self.batch = prior, warm_up, batch
         layers = [nn.Linear(784, 512), nn.LeakyReLU(0.2), nn.Linear(512, 256), nn.LeakyReLU(0.2)]

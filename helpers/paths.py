@@ -1,45 +1,16 @@
-"""Paths between two codes: the assignment's energy U, the pullback energy, and a solver that certifies what it finds.
+"""Paths between two codes and what they cost: the assignment's energy U, the pullback energy, lengths, clocks.
 
 A path is a polyline of codes at equal times: (points, d), or (P, points, d) for P paths at once.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.descent import Density, descend
-
 Decode = Callable[[Tensor], Tensor]  # codes (…, d) to flattened images (…, D)
 Cost = Callable[[Tensor], Tensor]  # codes (P, T, d) to costs (P, T)
-COARSE = 17  # points of the grid on which the best start is found
-
-
-@dataclass(frozen=True)
-class Shortest:
-    """A path of least energy and its certificate; for a batch each number is a tensor (P,).
-
-    path: (points, d) or (P, points, d), float64, at constant metric speed. lower_bound: no path has less energy.
-    speed_deviation: the largest relative deviation of the energy density from its mean over the path, 0 at an optimum.
-    residual: that of the discrete Euler-Lagrange equation, ‖δU‖ (∫‖Ż‖²)^½ / 2U in the norm dual to (∫‖Ż‖²)^½.
-    evaluations: how many energies with gradients the final grid took.
-    """
-
-    path: Tensor
-    energy: float | Tensor
-    lower_bound: float | Tensor
-    speed_deviation: float | Tensor
-    residual: float | Tensor
-    evaluations: int | Tensor
-
-    @property
-    def rho(self) -> float | Tensor:
-        """Energy over its lower bound, at least 1; where both are 0 it is 1."""
-        energy, bound = torch.as_tensor(self.energy), torch.as_tensor(self.lower_bound)
-        ratio = torch.where(energy == bound, 1.0, energy / bound)
-        return ratio if ratio.dim() else ratio.item()
 
 
 def straight(z_a: Tensor, z_b: Tensor, points: int = 33) -> Tensor:
@@ -47,7 +18,7 @@ def straight(z_a: Tensor, z_b: Tensor, points: int = 33) -> Tensor:
 
     Raises ValueError for fewer than 3 points or for ends that are not two finite codes of one shape.
     """
-    _check_ends(z_a, z_b, points)
+    check_ends(z_a, z_b, points)
     t = torch.linspace(0, 1, points, dtype=z_a.dtype, device=z_a.device).unsqueeze(1)
     return (1 - t) * z_a.unsqueeze(-2) + t * z_b.unsqueeze(-2)
 
@@ -90,8 +61,8 @@ def image_cost(generator: Decode, x_a: Tensor, x_b: Tensor) -> Cost:
     """
 
     def cost(z: Tensor) -> Tensor:
-        images = _decode(generator, z)
-        a, b = (x.to(images) for x in _as_rows(x_a, x_b, images.shape[-1], len(z)))
+        images = decode(generator, z)
+        a, b = (x.to(images) for x in as_rows(x_a, x_b, images.shape[-1], len(z)))
         return (images - a).square().sum(-1) + (images - b).square().sum(-1)
 
     return cost
@@ -105,7 +76,7 @@ def conformal_density(cost: Cost, path: Tensor) -> Tensor:
 
 def pullback_density(generator: Decode, path: Tensor) -> Tensor:
     """‖d/dt G(Z)‖² on each segment of paths (P, T + 1, d), by the difference of its ends' images: (P, T)."""
-    return (_decode(generator, path).diff(dim=1) * (path.shape[1] - 1)).square().sum(-1)
+    return (decode(generator, path).diff(dim=1) * (path.shape[1] - 1)).square().sum(-1)
 
 
 def metric_lengths(cost: Cost, path: Tensor) -> Tensor:
@@ -136,85 +107,7 @@ def pullback_energy(generator: Decode, path: Tensor) -> Tensor:
     return energies if path.dim() == 3 else energies[0]
 
 
-def shortest_path(generator: Decode, z_a: Tensor, z_b: Tensor, x_a: Tensor, x_b: Tensor, points: int = 33) -> Shortest:
-    """The path from z_a to z_b that minimises U; with z (P, d) and images (P, …), P of them at once.
-
-    Its lower bound is ½‖x_a − x_b‖²‖z_a − z_b‖². It is the best end of descents from the segment and from the great
-    arc, hence never worse than the segment. generator: in eval mode.
-    Raises ValueError for fewer than 3 points, or for shapes or values that make no sense.
-    """
-    _check_ends(z_a, z_b, points)
-    generator = _at_precision(generator, z_a)
-    size = _decode(generator, z_a.detach().reshape(-1, z_a.shape[-1])[:1].double()).numel()
-    pairs = len(z_a) if z_a.dim() == 2 else 1
-    x_a, x_b = (x.detach().expand(pairs, 1, size) for x in _as_rows(x_a, x_b, size, pairs))
-
-    def density(path: Tensor, rows: Tensor) -> Tensor:
-        return conformal_density(image_cost(generator, x_a[rows], x_b[rows]), path)
-
-    bound = (x_a - x_b).square().sum((1, 2)) * (z_a - z_b).double().square().sum(-1) / 2
-    return least_path(density, z_a, z_b, bound, points)
-
-
-def pullback_geodesic(
-    generator: Decode, z_a: Tensor, z_b: Tensor, points: int = 33, evaluations: int = 150
-) -> Shortest:
-    """The path from z_a to z_b, (d,) or (P, d), of least `pullback_energy`; its bound is ‖G(z_a) − G(z_b)‖².
-
-    Far worse conditioned than U, and kinked: look at `residual` before calling it a geodesic. Codes are whitened by
-    the segment's mean metric, or the descent would hardly move. Raises ValueError as `shortest_path` does.
-    """
-    _check_ends(z_a, z_b, points)
-    generator = _at_precision(generator, z_a)
-    begin, end = (z.detach().double().reshape(-1, z.shape[-1]) for z in (z_a, z_b))
-    with torch.no_grad():
-        bound = (_decode(generator, begin) - _decode(generator, end)).square().sum(1)
-        whiten, unwhiten = _mean_metric_roots(generator, straight(begin, end, 9))
-
-    def density(path: Tensor, rows: Tensor) -> Tensor:
-        return pullback_density(generator, path @ unwhiten[rows])
-
-    ends = ((z.unsqueeze(1) @ whiten).reshape(z_a.shape) for z in (begin, end))
-    found = least_path(density, *ends, bound, points, evaluations)
-    return replace(found, path=(found.path.reshape(len(begin), points, -1) @ unwhiten).reshape(found.path.shape))
-
-
-def least_path(density: Density, z_a: Tensor, z_b: Tensor, bound: Tensor, points: int, evaluations=300) -> Shortest:
-    """The path from z_a to z_b, (d,) or (P, d), of least energy mean(density), for any density of geodesic form.
-
-    density: paths (R, T + 1, d) and the numbers (R,) of the pairs that they join, to (R, T). bound: (P,).
-    evaluations: how many at most on each of two grids.
-    """
-    begin, end = (z.detach().double().reshape(-1, z.shape[-1]) for z in (z_a, z_b))
-    pairs, grid = len(begin), min(points, COARSE)
-    everyone = torch.arange(pairs, device=begin.device)
-    starts = torch.cat([straight(begin, end, grid), slerp(begin, end, grid)])  # row r joins pair r mod P
-    rough = descend(lambda path, rows: density(path, rows % pairs), starts, tolerance=1e-4, evaluations=evaluations)
-    path = rough.path[rough.energy.reshape(2, pairs).argmin(0) * pairs + everyone]
-    if grid < points:
-        path = resample(path, torch.ones_like(path[:, 1:, 0]), points)
-    with torch.no_grad():
-        line = straight(begin, end, points)
-        better = density(path, everyone).mean(1) <= density(line, everyone).mean(1)  # a finer grid may judge otherwise
-        final = descend(density, torch.where(better[:, None, None], path, line), evaluations=evaluations)
-        speed = density(final.path, everyone) / final.energy[:, None]
-    deviation = (speed - 1).abs().amax(1).nan_to_num(0.0)
-    numbers = (final.energy, bound, deviation, final.residual, final.evaluations)
-    single = z_a.dim() == 1
-    return Shortest(final.path[0], *(n[0].item() for n in numbers)) if single else Shortest(final.path, *numbers)
-
-
-def _mean_metric_roots(generator: Decode, path: Tensor) -> tuple[Tensor, Tensor]:
-    """M^½ and M^−½, (P, d, d), of M the mean of JᵀJ over paths (P, T, d): by differences, for a preconditioner only."""
-    shifts = 0.05 * torch.eye(path.shape[-1]).to(path)
-    J = (_decode(generator, path.unsqueeze(2) + shifts) - _decode(generator, path).unsqueeze(2)) / 0.05
-    M = torch.einsum("ptid, ptjd -> pij", J, J)
-    values, vectors = torch.linalg.eigh(M / M.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-300)[:, None, None])
-    roots = values.clamp_min(1e-3).sqrt().unsqueeze(1)
-    return (vectors * roots) @ vectors.mT, (vectors / roots) @ vectors.mT
-
-
-def _as_rows(x_a: Tensor, x_b: Tensor, size: int, pairs: int) -> tuple[Tensor, Tensor]:
+def as_rows(x_a: Tensor, x_b: Tensor, size: int, pairs: int) -> tuple[Tensor, Tensor]:
     """Two images, or two batches of `pairs` images, of `size` pixels: (1 or pairs, 1, size), float64."""
     for x in (x_a, x_b):
         if x.numel() not in (size, pairs * size) or not torch.isfinite(x).all():
@@ -222,12 +115,7 @@ def _as_rows(x_a: Tensor, x_b: Tensor, size: int, pairs: int) -> tuple[Tensor, T
     return x_a.double().reshape(-1, 1, size), x_b.double().reshape(-1, 1, size)
 
 
-def _at_precision(generator: Decode, like: Tensor) -> Decode:
-    """A plain function gets codes of the caller's precision; a module is asked for its own in `_decode`."""
-    return generator if isinstance(generator, nn.Module) else lambda z: generator(z.to(like.dtype))
-
-
-def _decode(generator: Decode, z: Tensor) -> Tensor:
+def decode(generator: Decode, z: Tensor) -> Tensor:
     """Flattened images (…, D) of codes (…, d), computed in the precision of the generator's weights."""
     like = next(generator.parameters(), z) if isinstance(generator, nn.Module) else z
     images = generator(z.reshape(-1, z.shape[-1]).to(like.dtype))
@@ -240,7 +128,7 @@ def _batch(path: Tensor) -> Tensor:
     return path if path.dim() == 3 else path.unsqueeze(0)
 
 
-def _check_ends(z_a: Tensor, z_b: Tensor, points: int) -> None:
+def check_ends(z_a: Tensor, z_b: Tensor, points: int) -> None:
     if points < 3:
         raise ValueError(f"points must be at least 3, not {points}.")
     if z_a.shape != z_b.shape or z_a.dim() not in (1, 2) or not z_a.numel():

@@ -8,7 +8,7 @@ import skfmm
 import torch
 from scipy.interpolate import RegularGridInterpolator
 
-from helpers import paths
+from helpers import geodesics, paths
 from helpers.descent import descend, sine_basis
 from helpers.networks import Generator, MLPGenerator
 
@@ -51,7 +51,7 @@ def test_cross_fade_at_constant_speed_is_the_minimum():
     generator, z_a, z_b, x_a, x_b = affine_pair()
     exact = 2 * (0.5 + math.asinh(1) / math.sqrt(8)) ** 2
     assert exact == pytest.approx(1.31743, abs=1e-5)
-    found = paths.shortest_path(generator, z_a, z_b, x_a, x_b, points=65)
+    found = geodesics.shortest_path(generator, z_a, z_b, x_a, x_b, points=65)
     assert found.rho == pytest.approx(exact, rel=2e-4)
     assert found.speed_deviation < 0.01
     line = paths.straight(z_a, z_b, 513)
@@ -66,7 +66,7 @@ def test_hyperbolic_half_plane(points):
     b = torch.tensor([[2.0, 1.0], [1.0, 2.0], [3.0, 0.4]], dtype=torch.float64)
     exact = torch.arccosh(1 + (a - b).square().sum(1) / (2 * a[:, 1] * b[:, 1])) ** 2
     density = lambda path, rows: paths.conformal_density(lambda z: z[..., 1].pow(-2), path)  # noqa: E731
-    found = paths.least_path(density, a, b, torch.zeros(3), points)
+    found = geodesics.least_path(density, a, b, torch.zeros(3), points)
     assert found.energy.tolist() == pytest.approx(exact.tolist(), rel=1e-3)
     assert found.speed_deviation.max() < 0.01
 
@@ -88,7 +88,7 @@ def test_two_dimensional_codes_against_fast_marching():
     generator = small_generator()
     z_a, z_b = torch.tensor([[-1.2, -0.6], [1.1, 0.9]], dtype=torch.float64)
     x_a, x_b = generator(z_a[None]), generator(z_b[None])
-    found = paths.shortest_path(generator, z_a, z_b, x_a, x_b, points=129)
+    found = geodesics.shortest_path(generator, z_a, z_b, x_a, x_b, points=129)
     cost = paths.image_cost(generator, x_a, x_b)
     least = marching(lambda z: cost(z[None])[0], (-3, -3), (3, 3), z_a.tolist(), z_b.tolist())
     assert found.energy == pytest.approx(least, rel=0.01)
@@ -99,7 +99,7 @@ def test_plane_of_the_path_does_not_beat_it():
     generator = MLPGenerator(16).eval().requires_grad_(False)
     z_a, z_b = torch.randn(2, 16, generator=seeded(5))
     x_a, x_b = generator(z_a[None]), generator(z_b[None])
-    found = paths.shortest_path(generator, z_a, z_b, x_a, x_b, points=65)
+    found = geodesics.shortest_path(generator, z_a, z_b, x_a, x_b, points=65)
     centre, half = (z_a + z_b).double() / 2, (z_b - z_a).double() / 2
     along = half / half.norm()
     aside = found.path[32] - centre
@@ -125,7 +125,7 @@ def digits():
 
 def test_certificate_and_order(digits):
     generator, z, x = digits
-    found = paths.shortest_path(generator, z[0], z[1], x[0], x[1])
+    found = geodesics.shortest_path(generator, z[0], z[1], x[0], x[1])
     line = paths.path_energy(generator, paths.straight(z[0], z[1]), x[0], x[1]).item()
     assert found.path.shape == (33, 8) and isinstance(found.energy, float)
     assert found.lower_bound <= found.energy <= line * (1 + 1e-6)
@@ -140,7 +140,7 @@ def test_certificate_and_order(digits):
 
 def test_certificate_tells_an_optimum(digits):
     generator, z, x = digits
-    found = paths.shortest_path(generator, z[0], z[1], x[0], x[1], points=65)
+    found = geodesics.shortest_path(generator, z[0], z[1], x[0], x[1], points=65)
     assert found.speed_deviation < 0.01 and found.residual < 0.02
     rng = seeded(6)
     for size in (1e-3, 1e-2, 1e-1):
@@ -151,11 +151,11 @@ def test_certificate_tells_an_optimum(digits):
 
 def test_batch_agrees_with_single(digits):
     generator, z, x = digits
-    batch = paths.shortest_path(generator, z[:3], z[3:], x[:3], x[3:], points=17)
+    batch = geodesics.shortest_path(generator, z[:3], z[3:], x[:3], x[3:], points=17)
     assert batch.path.shape == (3, 17, 8) and batch.energy.shape == batch.rho.shape == (3,)
     energies = paths.path_energy(generator, batch.path, x[:3], x[3:])
     for row in range(3):
-        single = paths.shortest_path(generator, z[row], z[3 + row], x[row], x[3 + row], points=17)
+        single = geodesics.shortest_path(generator, z[row], z[3 + row], x[row], x[3 + row], points=17)
         assert single.energy == pytest.approx(batch.energy[row].item(), rel=1e-3)
         assert energies[row].item() == pytest.approx(batch.energy[row].item(), rel=1e-5)
 
@@ -187,7 +187,7 @@ def test_parallelogram(digits):
 
 def test_pullback_of_an_isometry_is_the_segment():
     generator, z_a, z_b, _, _ = affine_pair()
-    found = paths.pullback_geodesic(generator, z_a, z_b)
+    found = geodesics.pullback_geodesic(generator, z_a, z_b)
     assert found.rho == pytest.approx(1, rel=1e-9) and found.speed_deviation < 1e-5
     assert torch.allclose(found.path, paths.straight(z_a, z_b), atol=1e-6)
 
@@ -195,7 +195,7 @@ def test_pullback_of_an_isometry_is_the_segment():
 def test_pullback_shortens_the_image_path(digits):
     generator, z, _ = digits
     line = paths.straight(z[0], z[1])
-    found = paths.pullback_geodesic(generator, z[0], z[1])
+    found = geodesics.pullback_geodesic(generator, z[0], z[1])
     assert found.lower_bound * (1 - 1e-6) <= found.energy <= paths.pullback_energy(generator, line).item()
     assert paths.image_lengths(generator, found.path).sum() <= paths.image_lengths(generator, line).sum()
 
@@ -237,9 +237,9 @@ def test_resample_gives_equal_shares():
 
 def test_equal_ends_and_equal_images(digits):
     generator, z, x = digits
-    still = paths.shortest_path(generator, z[0], z[0], x[0], x[1], points=9)
+    still = geodesics.shortest_path(generator, z[0], z[0], x[0], x[1], points=9)
     assert still.energy == 0 and still.lower_bound == 0 and still.rho == 1 and still.speed_deviation == 0
-    same = paths.shortest_path(generator, z[0], z[1], x[0], x[0], points=9)
+    same = geodesics.shortest_path(generator, z[0], z[1], x[0], x[0], points=9)
     assert same.lower_bound == 0 and same.energy > 0 and same.rho == math.inf
 
 
@@ -258,7 +258,7 @@ def test_bad_input_is_named(digits, change, word):
     generator, z, x = digits
     arguments = {"z_a": z[0], "z_b": z[1], "x_a": x[0], "x_b": x[1], "points": 9} | change
     with pytest.raises(ValueError, match=word):
-        paths.shortest_path(generator, **arguments)
+        geodesics.shortest_path(generator, **arguments)
 
 
 @pytest.mark.parametrize("path", [torch.zeros(8), torch.zeros(2, 8), torch.full((5, 8), math.nan)])
