@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers import gan, metrics, store
+from helpers.film import Film
 from helpers.models import load_generator
 from helpers.networks import GENERATORS, build_generator
 
@@ -68,18 +69,18 @@ def test_interrupted_training_resumes_bit_for_bit(loss, tmp_path, monkeypatch):
     whole = gan.train("whole", loss, **TINY)
     monkeypatch.setenv("MODELS", str(tmp_path / "again"))
     monkeypatch.setattr(store, "CHECKPOINT_SECONDS", 0.0)
-    shoot = gan.Film.shoot
+    shoot = Film.shoot
 
     def interrupted(film, generator, epoch):
         if epoch == 1:
             raise KeyboardInterrupt
         shoot(film, generator, epoch)
 
-    monkeypatch.setattr(gan.Film, "shoot", interrupted)
+    monkeypatch.setattr(Film, "shoot", interrupted)
     with pytest.raises(KeyboardInterrupt):
         gan.train("whole", loss, **TINY)
     assert list((tmp_path / "again").glob("*.partial"))
-    monkeypatch.setattr(gan.Film, "shoot", shoot)
+    monkeypatch.setattr(Film, "shoot", shoot)
     resumed = gan.train("whole", loss, **TINY)
     assert resumed.record["history"] == whole.record["history"]
     for name, module in whole.modules.items():

@@ -10,6 +10,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from helpers import geodesics, paths
 from helpers.descent import descend, sine_basis
+from helpers.neighbour_graph import graph_paths
 from helpers.networks import Generator, MLPGenerator
 
 
@@ -92,6 +93,49 @@ def test_two_dimensional_codes_against_fast_marching():
     cost = paths.image_cost(generator, x_a, x_b)
     least = marching(lambda z: cost(z[None])[0], (-3, -3), (3, 3), z_a.tolist(), z_b.tolist())
     assert found.energy == pytest.approx(least, rel=0.01)
+
+
+def wall_with_gap(z):
+    """A cost of 1, and of 1000 in a wall along x = 0 that is open at y = 2."""
+    return 1 + 1000 * torch.exp(-((z[..., 0] / 0.2) ** 2)) * (1 - torch.exp(-(((z[..., 1] - 2) / 0.3) ** 2)))
+
+
+def test_neighbour_graph_finds_the_gap_in_a_wall():
+    ends = torch.tensor([[[-1.5, -0.5]], [[1.5, -0.5]]], dtype=torch.float64)
+    codes = 6 * torch.rand(400, 2, generator=seeded(4), dtype=torch.float64) - 3
+    density = lambda path, rows: paths.conformal_density(wall_with_gap, path)  # noqa: E731
+    through = geodesics.least_path(density, *ends, torch.zeros(1), 65)
+    round_it = geodesics.least_path(density, *ends, torch.zeros(1), 65, codes=codes)
+    least = marching(wall_with_gap, (-3, -3), (3, 3), *(z[0].tolist() for z in ends))
+    assert through.energy.item() > 1.5 * least and through.start.item() in (0, 1)
+    assert round_it.energy.item() == pytest.approx(least, rel=0.02) and round_it.start.item() == 2
+
+
+def test_neighbour_graph_without_a_way_is_the_segment():
+    ends = torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]]], dtype=torch.float64)
+    density = lambda path, rows: paths.conformal_density(lambda z: torch.ones_like(z[..., 0]), path)  # noqa: E731
+    far = 100 + torch.rand(5, 2, generator=seeded(0), dtype=torch.float64)
+    nearest_only = graph_paths(density, *ends, torch.cat([far, ends[0] + 0.01, ends[1] + 0.01]), 9, neighbours=1)
+    assert torch.allclose(nearest_only, paths.straight(*ends, 9))
+
+
+def test_grid_is_refined_until_the_energy_settles():
+    """The cross-fade's midpoint rule is off by 1/3T² in ρ, so the grid that is fine enough is known."""
+    generator, z_a, z_b, x_a, x_b = affine_pair()
+    loose = geodesics.shortest_path(generator, z_a, z_b, x_a, x_b, points=5)
+    fine = geodesics.shortest_path(generator, z_a, z_b, x_a, x_b, points=5, change=1e-5)
+    exact = 2 * (0.5 + math.asinh(1) / math.sqrt(8)) ** 2
+    assert loose.path.shape == (5, 5) and len(fine.path) in (65, 129, 257)
+    assert abs(fine.rho - exact) < 2e-5 < 1e-3 < abs(loose.rho - exact)
+
+
+def test_path_runs_at_constant_speed_where_the_energy_has_a_kink():
+    kinked = lambda z: 1 + 5 * (z[..., 0] - 0.3).abs() + 3 * (z[..., 1] + 0.2 * z[..., 0]).abs()  # noqa: E731
+    density = lambda path, rows: paths.conformal_density(kinked, path)  # noqa: E731
+    ends = torch.tensor([[[-1.0, 0.5]], [[1.0, 0.4]]], dtype=torch.float64)
+    found = geodesics.least_path(density, *ends, torch.zeros(1), 65)
+    assert found.speed_deviation.item() < 2e-3 < found.descent_deviation.item()
+    assert found.energy.item() == pytest.approx(marching(kinked, (-2, -2), (2, 2), [-1.0, 0.5], [1.0, 0.4]), rel=0.01)
 
 
 def test_plane_of_the_path_does_not_beat_it():
