@@ -51,7 +51,8 @@ def resample(path: Tensor, lengths: Tensor, points: int) -> Tensor:
     within = (share - reached.gather(-1, segment)) / lengths.gather(-1, segment)
     index = segment.unsqueeze(-1).expand(*segment.shape, path.shape[-1])
     begin, end = path.gather(-2, index), path.gather(-2, index + 1)
-    return torch.lerp(begin, end, within.clamp(0, 1).unsqueeze(-1).to(path.dtype))
+    inner = torch.lerp(begin, end, within.clamp(0, 1).unsqueeze(-1).to(path.dtype))[..., 1:-1, :]
+    return torch.cat([path[..., :1, :], inner, path[..., -1:, :]], -2)  # the ends to the last bit
 
 
 def image_cost(generator: Decode, x_a: Tensor, x_b: Tensor) -> Cost:
