@@ -32,8 +32,8 @@ def slerp(z_a: Tensor, z_b: Tensor, points: int = 33) -> Tensor:
     t = torch.linspace(0, 1, points, dtype=z_a.dtype, device=z_a.device).unsqueeze(1)
     cosine = F.cosine_similarity(z_a, z_b, -1).clamp(-1, 1)[..., None, None]
     omega = cosine.arccos()
-    arc = ((1 - t) * omega).sin() * z_a.unsqueeze(-2) + (t * omega).sin() * z_b.unsqueeze(-2)
-    return torch.where(omega.sin() > 1e-4, arc / omega.sin().clamp_min(1e-4), line)
+    share_a, share_b = (((time * omega).sin() / omega.sin().clamp_min(1e-4)) for time in (1 - t, t))
+    return torch.where(omega.sin() > 1e-4, share_a * z_a.unsqueeze(-2) + share_b * z_b.unsqueeze(-2), line)
 
 
 def resample(path: Tensor, lengths: Tensor, points: int) -> Tensor:
