@@ -26,6 +26,7 @@ from helpers.data import DATA
 from helpers.device import device, device_name
 
 CHECKPOINT_SECONDS = 20.0
+RECORD = {"name", "config", "seed", "seconds", "device", "finished", "sha256", "history"}  # what a JSON must hold
 
 
 @dataclass
@@ -155,7 +156,9 @@ def _read_record(stem: Path) -> dict | None:
     try:
         record = json.loads(path.read_text())
         known = config_hash(record["config"]) == stem.name.rsplit("-", 1)[1]
-    except (ValueError, KeyError, TypeError) as error:
+        if absent := RECORD - record.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(absent))}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({error}): {repair}") from None
     if not known:
         raise ValueError(f"{path} describes another configuration than its name says: {repair}")

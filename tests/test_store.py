@@ -1,6 +1,9 @@
 """The training store: found, trained, resumed, refused; nothing half-written."""
 
 import json
+import pickle
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -134,8 +137,39 @@ def other_shapes(json_path, weights_path):
     json_path.write_text(json.dumps(record))
 
 
-@pytest.mark.parametrize("damage", [damage_bits, lie_about_config, truncate_json, remove_weights, other_shapes])
-def test_damaged_models_are_refused_not_replaced(folder, damage):
+def not_a_record(json_path, weights_path):
+    json_path.write_text("[1, 2]")
+
+
+def forget_the_checksum(json_path, weights_path):
+    record = json.loads(json_path.read_text())
+    del record["sha256"]
+    json_path.write_text(json.dumps(record))
+
+
+class Bomb:
+    """A pickle that leaves a trace where it is loaded."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("exploded"),))
+
+
+def pickle_in_disguise(json_path, weights_path):
+    weights_path.write_bytes(pickle.dumps(Bomb()))
+    record = json.loads(json_path.read_text())
+    record["sha256"] = store.hashlib.sha256(weights_path.read_bytes()).hexdigest()
+    json_path.write_text(json.dumps(record))
+
+
+DAMAGES = [
+    damage_bits, lie_about_config, truncate_json, remove_weights, other_shapes, not_a_record, forget_the_checksum,
+    pickle_in_disguise,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_models_are_refused_not_replaced(folder, damage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     regression()
     json_path, weights_path = next(folder.glob("*.json")), next(folder.glob("*.safetensors"))
     damage(json_path, weights_path)
@@ -143,6 +177,27 @@ def test_damaged_models_are_refused_not_replaced(folder, damage):
     with pytest.raises(ValueError, match="regression-"):
         regression()
     assert json_path.read_bytes() == before
+    assert not Path("exploded").exists()
+
+
+def test_two_models_whose_weights_were_swapped_are_refused(folder):
+    regression()
+    regression(CONFIG | {"seed": 5})
+    first, second = sorted(folder.glob("*.safetensors"))
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+    with pytest.raises(ValueError, match="SHA-256"):
+        regression()
+
+
+def test_nothing_in_the_project_unpickles():
+    """torch.load, pickle and joblib run what they read; weights are safetensors, records JSON."""
+    code = [p for folder in ("helpers", "report") for p in (store.DATA.parent / folder).rglob("*.py")]
+    code += list((store.DATA.parent / "notebooks").glob("*.ipynb"))
+    assert len(code) > 30
+    found = [p.name for p in code if re.search(r"torch\.load\(|import pickle|joblib\.load|np\.load\(", p.read_text())]
+    assert not found
 
 
 def test_damaged_checkpoint_is_refused(folder, monkeypatch):
