@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from helpers import classifier, data, metrics, store
 from helpers.device import device, products
-from helpers.film import Film
 from helpers.networks import Critic, build_generator
 from helpers.path_terms import TERMS
 from helpers.penalty import gradient_penalty, piecewise_linear_penalty
+from helpers.training_film import Film
 
 RECIPES: dict[str, dict] = {
     "gan": {"loss": "gan", "scored": 10_000},

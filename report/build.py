@@ -169,11 +169,16 @@ def main(words: list[str] | None = None) -> int:
     options = arguments(words)
     try:
         build(options)
+        return 0
     except BuildError as error:
-        kept = f" {options.output} was left as it was." if options.output.exists() else ""
-        print(f"The report was not built: {error}{kept}", file=sys.stderr)
-        return 1
-    return 0
+        said, status = str(error), 1
+    except KeyboardInterrupt:
+        said, status = "stopped by Ctrl-C: the same command goes on with what was finished.", 130
+    except OSError as error:  # a full disk, a folder that may not be written
+        said, status = f"{error.filename or options.build}: {error.strerror or error}: make room or allow writing.", 1
+    kept = f" {options.output} was left as it was." if options.output.exists() else ""
+    print(f"The report was not built: {said}{kept}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

@@ -82,7 +82,10 @@ def run(source: Path, target: Path, parameters: dict) -> float:
             f"(the partly executed copy is {target})"
         ) from None
     except RuntimeError as error:  # nbclient: the kernel died or did not start
-        raise BuildError(f"{source.name}: {str(error).strip().splitlines()[-1]} (copy so far: {target})") from None
+        what = str(error).strip().splitlines()[-1]
+        if "died" in what:
+            what = "its kernel died, as it does where memory runs out: close other programs and run the same command."
+        raise BuildError(f"{source.name}: {what} (copy so far: {target})") from None
     seconds = time.monotonic() - begin
     reuse.remember(target, mark, seconds, used.read_text().splitlines())
     used.unlink()

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from helpers import gan, metrics, store
-from helpers.film import Film
 from helpers.models import load_generator
 from helpers.networks import GENERATORS, build_generator
+from helpers.training_film import Film
 
 TINY = {"epochs": 2, "images": 256, "batch": 64, "channels": 8, "width": 32}
 
