@@ -147,11 +147,17 @@ def run_facts(started: float) -> dict:
 
 
 def _commit() -> str:
-    git = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12"]
+    """The commit, with "-dirty" if a tracked file differs from it: the report and its pictures apart, made from it."""
+    made = [f":!{HERE.name}/{name}" for name in ("*.pdf", "*.html", "*.png")]
+    commands = (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno", "--", ".", *made])
     try:
-        return subprocess.run(git, capture_output=True, text=True, timeout=10).stdout.strip() or "unknown"
+        commit, changes = (
+            subprocess.run(["git", "-C", HERE.parent, *words], capture_output=True, text=True, timeout=10).stdout.strip()
+            for words in commands
+        )
     except OSError:
         return "unknown"
+    return commit + "-dirty" * bool(changes) if commit else "unknown"
 
 
 def publish(pdf: Path, target: Path) -> None:

@@ -19,10 +19,11 @@ DIALECT = (
     "markdown+lists_without_preceding_blankline+autolink_bare_uris-blank_before_header-blank_before_blockquote"
     "-auto_identifiers-implicit_figures-fancy_lists-example_lists-citations-yaml_metadata_block-pandoc_title_block"
 )
+TOGETHER = 28  # a listing of fewer lines stays on one page
 MARK = "%next-text-of-the-report"
 DISPLAY = r"\\\[|\\begin\{(?:equation|align|gather|multline)\*?\}"
 DISPLAY_END = r"\\\]|\\end\{(?:equation|align|gather|multline)\*?\}"
-PLACES = {"figure", "table", "section", "equation"}
+PLACES = {"figure", "table", "section", "equation", "appendix"}
 SPECIAL = {character: "\\" + character for character in "{}$&#%_"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "-": "-{}",  # which would join into ligatures
@@ -179,7 +180,8 @@ def highlight(code: str, python: bool = True) -> str:
     lexer = PythonLexer() if python else TextLexer()
     tight = re.sub(r"\n{3,}", "\n\n", code.strip("\n"))
     body = pygments.highlight(tight, lexer, LatexFormatter(nowrap=True)).rstrip("\n")
-    return f"\\begin{{Code}}\n{body}\n\\end{{Code}}"
+    option = "[samepage]" if body.count("\n") < TOGETHER else ""
+    return f"\\begin{{Code}}{option}\n{body}\n\\end{{Code}}"
 
 
 @functools.cache
