@@ -18,6 +18,9 @@ import numpy as np
 import pandas as pd
 from IPython.display import publish_display_data
 from matplotlib.figure import Figure
+from torch import Tensor
+
+from helpers.film import film_html
 
 
 def _publish(data: dict, kind: str, **facts) -> None:
@@ -59,6 +62,16 @@ def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
     )
     data = {"text/html": shown, "application/pdf": base64.b64encode(pdf.getvalue()).decode(), "text/plain": caption}
     _publish(data, "figure", label=label, caption=caption, width=width)
+
+
+def film(frames: dict[str, Tensor], caption: str, axis: str = "frame") -> None:
+    """Show strips of images under one slider, here and in the report's HTML page; the PDF leaves it out.
+
+    frames: for each strip its images (T, N, 28, 28) in [−1, 1], see `film_html`. caption: Markdown. axis: what T counts.
+    """
+    caption = inspect.cleandoc(caption)
+    shown = f"<figure style='margin: 0'>{film_html(frames, axis)}<figcaption>{html.escape(caption)}</figcaption></figure>"
+    _publish({"text/html": shown, "text/plain": caption}, "film", caption=caption)
 
 
 def table(frame: pd.DataFrame, label: str, caption: str) -> None:

@@ -2,30 +2,22 @@
 
 import argparse
 import contextlib
-import datetime
 import fcntl
-import importlib.metadata
-import json
 import os
-import platform
-import subprocess
 import sys
 import time
-import tomllib
 from pathlib import Path
 
 import execute
+import facts
 import merge
+import page
 import reuse
 import typeset
 from errors import BuildError
 
-from helpers import store
-from helpers.device import device_name
-
 HERE = Path(__file__).resolve().parent
 RETRAIN = "retrain-since"
-VERSIONS = ("torch", "torchvision", "torchmetrics", "numpy", "scipy", "matplotlib", "papermill", "nbconvert")
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -69,7 +61,7 @@ def build(options: argparse.Namespace) -> None:
         whole = merge.merge([folder / path.name for path in notebooks])
         for entry, spent in zip(whole.metadata.report.notebooks, seconds, strict=True):
             entry["seconds"] = spent
-        whole.metadata.report |= {"title": title_block(options.reduced), "run": run_facts(started)}
+        whole.metadata.report |= {"title": facts.title_block(options.reduced), "run": facts.run_facts(started)}
         pdf, wide = typeset.make_pdf(typeset.write_latex(whole, folder))
         publish(pdf, options.output.resolve())
         (folder / RETRAIN).unlink(missing_ok=True)
@@ -99,65 +91,6 @@ def _retrain_since(folder: Path, now: float) -> float:
     if not note.exists():
         note.write_text(f"{now}\n")
     return float(note.read_text())
-
-
-def title_block(reduced: bool) -> dict:
-    """What stands on top: report.toml, each entry replaced by the environment's AUTHOR, COLLABORATORS, HOURS, TITLE."""
-    entries = tomllib.loads((HERE / "report.toml").read_text(encoding="utf-8"))
-    entries |= {key: os.environ[key.upper()] for key in entries if os.environ.get(key.upper(), "").strip()}
-    today = datetime.datetime.now(datetime.UTC)
-    return entries | {"date": f"{today.day} {today:%B %Y}", "extent": "reduced run" if reduced else "full run"}
-
-
-def run_facts(started: float) -> dict:
-    """For the appendix: machine, versions, commit, and the models of the store.
-
-    A record is a training of which only configuration and history are kept; records of one name share a row.
-    """
-    models = [json.loads(path.read_text()) for path in sorted(store.folder().glob("*.json"))]
-    for model in models:
-        model["origin"] = "this run" if model["finished"] >= started else "shipped"
-        model |= {"hash": store.config_hash(model["config"]), "epochs": len(model["history"])}
-    records: dict[tuple[str, str], list[dict]] = {}
-    for model in models:
-        if not model["config"].get("keep", True):
-            records.setdefault((model["name"], model["origin"]), []).append(model)
-    return {
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "system": platform.platform(terse=True),
-        "device": device_name(),
-        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
-        "models": [
-            {key: model[key] for key in ("name", "hash", "seed", "epochs", "seconds", "device", "origin")}
-            for model in models
-            if model["config"].get("keep", True)
-        ],
-        "records": [
-            {
-                "name": name,
-                "origin": origin,
-                "count": len(group),
-                "seconds": sum(model["seconds"] for model in group),
-                "device": "; ".join(sorted({model["device"] for model in group})),
-            }
-            for (name, origin), group in records.items()
-        ],
-    }
-
-
-def _commit() -> str:
-    """The commit, with "-dirty" if a tracked file differs from it: the report and its pictures apart, made from it."""
-    made = [f":!{HERE.name}/{name}" for name in ("*.pdf", "*.html", "*.png")]
-    commands = (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno", "--", ".", *made])
-    try:
-        commit, changes = (
-            subprocess.run(["git", "-C", HERE.parent, *words], capture_output=True, text=True, timeout=10).stdout.strip()
-            for words in commands
-        )
-    except OSError:
-        return "unknown"
-    return commit + "-dirty" * bool(changes) if commit else "unknown"
 
 
 def publish(pdf: Path, target: Path) -> None:

@@ -5,8 +5,8 @@ import fcntl
 import re
 import subprocess
 
-import build
 import execute
+import facts
 import merge
 import nbformat
 import prose
@@ -142,7 +142,7 @@ def test_unsound_text_is_refused(workshop: Workshop, markdown: str, complaint: s
     workshop.write("01_unsound")
     whole = merge.merge(sorted(workshop.notebooks.iterdir()))
     whole.cells.append(nbformat.v4.new_markdown_cell(markdown))
-    whole.metadata.report |= {"title": build.title_block(reduced=True), "run": build.run_facts(0)}
+    whole.metadata.report |= {"title": facts.title_block(reduced=True), "run": facts.run_facts(0)}
     whole.metadata.report.notebooks[0]["seconds"] = 1.0
     with pytest.raises(BuildError, match=complaint):
         typeset.make_pdf(typeset.write_latex(whole, workshop.folder))
