@@ -1,4 +1,4 @@
-"""Frames under a slider, as one piece of HTML: it needs no kernel and no network, so it works in the report's page too."""
+"""Frames under a slider, as one piece of HTML without kernel or network: it works in the report's page, too."""
 
 import base64
 import html
@@ -44,7 +44,8 @@ def film_html(frames: dict[str, Tensor], axis: str) -> str:
         '<div style="display: flex; gap: 8px; align-items: center; max-width: 40em">'
         '<button type="button" aria-label="play or pause" style="width: 3em">▶</button>'
         f'<label style="flex: 1; display: flex; gap: 8px">{html.escape(axis)}<input type="range" min="0" '
-        f'max="{lengths.pop() - 1}" value="0" style="flex: 1"></label><output style="min-width: 6em"></output></div></div>'
+        f'max="{lengths.pop() - 1}" value="0" style="flex: 1"></label>'
+        '<output style="min-width: 6em"></output></div></div>'
         f"{PLAYER}"
     )
 

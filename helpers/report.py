@@ -67,10 +67,11 @@ def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
 def film(frames: dict[str, Tensor], caption: str, axis: str = "frame") -> None:
     """Show strips of images under one slider, here and in the report's HTML page; the PDF leaves it out.
 
-    frames: for each strip its images (T, N, 28, 28) in [−1, 1], see `film_html`. caption: Markdown. axis: what T counts.
+    frames: for each strip its images (T, N, 28, 28) in [−1, 1], see `film_html`. axis: what T counts.
     """
     caption = inspect.cleandoc(caption)
-    shown = f"<figure style='margin: 0'>{film_html(frames, axis)}<figcaption>{html.escape(caption)}</figcaption></figure>"
+    below = f"<figcaption>{html.escape(caption)}</figcaption>"
+    shown = f'<figure style="margin: 0">{film_html(frames, axis)}{below}</figure>'
     _publish({"text/html": shown, "text/plain": caption}, "film", caption=caption)
 
 

@@ -1,4 +1,4 @@
-"""Make the report: run every notebook, join them, typeset the PDF. `make report` calls this."""
+"""Make the report: run every notebook, join them, typeset the PDF and the HTML page. `make report` calls this."""
 
 import argparse
 import contextlib
@@ -23,7 +23,10 @@ RETRAIN = "retrain-since"
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reduced", action="store_true", help="tiny parameters (report/reduced.toml): a quick look")
-    parser.add_argument("--output", type=Path, default=HERE / "report.pdf", help="the PDF to write")
+    parser.add_argument(
+        "--output", type=Path, default=HERE / "report.pdf", help="the PDF to write; beside it, the page"
+    )
+    parser.add_argument("--page", action="store_true", help="write only the HTML page, which needs no LaTeX")
     parser.add_argument("--notebooks", type=Path, default=HERE.parent / "notebooks", help="folder of the notebooks")
     parser.add_argument("--build", type=Path, default=HERE / "build", help="folder for executed notebooks and LaTeX")
     parser.add_argument("--parameters", type=Path, default=execute.REDUCED, help="TOML of the reduced parameters")
@@ -31,8 +34,8 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def build(options: argparse.Namespace) -> None:
-    """Everything, or a BuildError; the previous PDF stays until the new one is whole."""
-    typeset.check_tools()
+    """Everything, or a BuildError; the previous PDF and page stay until the new ones are whole."""
+    typeset.check_tools(["pandoc"] if options.page else typeset.NEEDED)
     if os.environ.get("RETRAIN", "") not in ("", "0", "1", "all"):
         raise BuildError(f"RETRAIN={os.environ['RETRAIN']} is unknown: 1 trains all models anew, all also the records.")
     folder = options.build.resolve()
@@ -62,16 +65,21 @@ def build(options: argparse.Namespace) -> None:
         for entry, spent in zip(whole.metadata.report.notebooks, seconds, strict=True):
             entry["seconds"] = spent
         whole.metadata.report |= {"title": facts.title_block(options.reduced), "run": facts.run_facts(started)}
-        pdf, wide = typeset.make_pdf(typeset.write_latex(whole, folder))
-        publish(pdf, options.output.resolve())
+        made, wide = [page.write_html(whole, folder)], []
+        print(f"{'HTML':32} {time.monotonic() - begin:7.1f} s", flush=True)
+        if not options.page:
+            begin = time.monotonic()
+            pdf, wide = typeset.make_pdf(typeset.write_latex(whole, folder))
+            made.append(pdf)
+            print(f"{'LaTeX':32} {time.monotonic() - begin:7.1f} s")
+        targets = [publish(file, options.output.resolve().with_suffix(file.suffix)) for file in made]
         (folder / RETRAIN).unlink(missing_ok=True)
-        print(f"{'LaTeX':32} {time.monotonic() - begin:7.1f} s")
         for line in wide:
             print(f"warning: {line}")
         missing = set(merge.QUESTIONS) - {answer["question"] for answer in whole.metadata.report.answers}
         if missing:
             print(f"warning: no answer to {', '.join(sorted(missing))}")
-        print(f"{options.output} is ready.")
+        print(f"Ready: {', '.join(map(str, targets))}.")
 
 
 @contextlib.contextmanager
@@ -93,19 +101,22 @@ def _retrain_since(folder: Path, now: float) -> float:
     return float(note.read_text())
 
 
-def publish(pdf: Path, target: Path) -> None:
-    """Put the PDF in place in one step: a reader sees the old report or the new one."""
+def publish(made: Path, target: Path) -> Path:
+    """Put a file in place in one step: a reader sees the old one or the new one. Returns the target."""
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        aside.write_bytes(pdf.read_bytes())
+        aside.write_bytes(made.read_bytes())
         os.replace(aside, target)
     finally:
         aside.unlink(missing_ok=True)
+    return target
 
 
 def main(words: list[str] | None = None) -> int:
     options = arguments(words)
+    if options.page:
+        options.output = options.output.with_suffix(".html")
     try:
         build(options)
     except BuildError as error:

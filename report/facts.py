@@ -68,12 +68,13 @@ def _commit() -> str:
     made = [f":!{HERE.name}/{name}" for name in ("*.pdf", "*.html", "*.png")]
     commands = (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno", "--", ".", *made])
     try:
-        commit, changes = (
-            subprocess.run(["git", "-C", HERE.parent, *words], capture_output=True, text=True, timeout=10).stdout.strip()
+        outputs = [
+            subprocess.run(["git", "-C", HERE.parent, *words], capture_output=True, text=True, timeout=10).stdout
             for words in commands
-        )
+        ]
     except OSError:
         return "unknown"
+    commit, changes = (output.strip() for output in outputs)
     return commit + "-dirty" * bool(changes) if commit else "unknown"
 
 
@@ -82,8 +83,7 @@ def _files() -> list[dict]:
     found = []
     for path in sorted(path for folder in ("helpers", "report") for path in (HERE.parent / folder).glob("*.py")):
         code = path.read_text(encoding="utf-8")
-        idea = ast.get_docstring(ast.parse(code))
-        name = path.relative_to(HERE.parent).as_posix()
-        if idea:
-            found.append({"name": name, "lines": len(code.splitlines()), "idea": " ".join(idea.split("\n\n")[0].split())})
+        if idea := ast.get_docstring(ast.parse(code)):
+            name, idea = path.relative_to(HERE.parent).as_posix(), " ".join(idea.split("\n\n")[0].split())
+            found.append({"name": name, "lines": len(code.splitlines()), "idea": idea})
     return found

@@ -82,7 +82,8 @@ def _formula(node: dict, numbers: dict[str, str]) -> dict:
     if node["t"] == "Math" and label is None:
         return {"t": "Math", "c": [node["c"][0], plain]}
     mark = [_raw(f'<span class="mark">{numbers[label]}</span>')] if label else []
-    return {"t": "Span", "c": [[label or "", ["equation"], []], [{"t": "Math", "c": [{"t": "DisplayMath"}, plain]}, *mark]]}
+    display = {"t": "Math", "c": [{"t": "DisplayMath"}, plain]}
+    return {"t": "Span", "c": [[label or "", ["equation"], []], [display, *mark]]}
 
 
 def highlight(code: str, python: bool = True) -> str:

@@ -1,21 +1,16 @@
 """From the merged notebook to one HTML file that holds all it needs: formulas, fonts, figures, films and sources."""
 
-import base64
-import contextlib
-import functools
 import html
-import io
 import re
-import subprocess
-import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
+import fonts
 import hypertext
 import nbformat
 import numbering
 import tree
 from errors import BuildError
-from fontTools import subset
 from nbconvert.exporters import TemplateExporter
 from pygments.formatters import HtmlFormatter
 
@@ -43,9 +38,14 @@ def write_html(notebook: nbformat.NotebookNode, folder: Path) -> Path:
     style = HtmlFormatter(style="friendly", cssclass="code").get_style_defs()
     body, _ = exporter.from_notebook_node(
         notebook,
-        {"report": notebook.metadata.report, "numbers": numbers, "style": style, "sources": _bibliography()},
+        {
+            "report": notebook.metadata.report,
+            "numbers": numbers,
+            "style": style,
+            "sources": _bibliography(prose.values()),
+        },
     )
-    body = body.replace("/* fonts */", _fonts(body)).replace("<!-- contents -->", _contents(body))
+    body = body.replace("/* fonts */", fonts.formulas(body)).replace("<!-- contents -->", _contents(body))
     _refuse_faults(body)
     target = folder / "report.html"
     target.write_text(body, encoding="utf-8")
@@ -67,15 +67,15 @@ def _picture(shown: str, caption: str) -> str:
 def _contents(body: str) -> str:
     """A link to each chapter and each question."""
     headings = re.findall(r'<h([23])[^>]* id="(sec-[^"]+)"[^>]*>(.*?)</h', body, re.DOTALL)
-    return "\n".join(f'<li class="level{level}"><a href="#{label}">{words}</a></li>' for level, label, words in headings)
+    return "\n".join(f'<li class="level{n}"><a href="#{label}">{words}</a></li>' for n, label, words in headings)
 
 
-def _bibliography() -> str:
-    """All entries of references.bib, by pandoc."""
-    entries = tree.pandoc(
-        "---\nnocite: '@*'\n---\n", "--from=markdown", "--to=html", "--citeproc", f"--bibliography={HERE}/references.bib"
-    )
-    return entries.replace('id="ref-', 'id="cite-')
+def _bibliography(texts: Iterable[str]) -> str:
+    """The entries of references.bib that the texts cite, by pandoc."""
+    keys = sorted({key for text in texts for key in re.findall(r'href="#cite-([^"]+)"', text)})
+    nocite = "---\nnocite: '" + " ".join(f"@{key}" for key in keys) + "'\n---\n"
+    options = ("--from=markdown", "--to=html", "--citeproc", f"--bibliography={HERE}/references.bib")
+    return tree.pandoc(nocite, *options).replace('id="ref-', 'id="cite-')
 
 
 def _refuse_faults(body: str) -> None:
@@ -83,41 +83,3 @@ def _refuse_faults(body: str) -> None:
     lost = set(re.findall(r'href="#([^"]+)"', body)) - set(re.findall(r'\bid="([^"]+)"', body))
     if lost:
         raise BuildError(f"the page refers to {', '.join(sorted(lost))}, which it does not have.")
-
-
-@functools.cache
-def _font_file(name: str) -> str:
-    """Where TeX keeps a font, or "" without TeX."""
-    try:
-        return subprocess.run(["kpsewhich", name], capture_output=True, text=True).stdout.strip()
-    except OSError:
-        return ""
-
-
-def _fonts(body: str) -> str:
-    """The PDF's font for formulas, as far as the page uses it; without TeX the reader's own has to do."""
-    formulas = "".join(re.findall(r"<math.*?</math>", body, re.DOTALL))
-    path = _font_file("texgyretermes-math.otf")
-    if not path:
-        return ""
-    options = subset.Options(flavor="woff", layout_features=["*"])
-    options.drop_tables += ["FFTM"]
-    font = subset.load_font(path, options)
-    chooser = subset.Subsetter(options)
-    letters = html.unescape(re.sub(r"<[^>]+>", "", formulas))
-    chooser.populate(text=letters + _italics(letters))
-    chooser.subset(font)
-    buffer = io.BytesIO()
-    subset.save_font(font, buffer, options)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f"@font-face {{ font-family: Formulas; src: url(data:font/woff;base64,{data}); }}"
-
-
-def _italics(text: str) -> str:
-    """The italic forms of letters: a browser sets a variable of one letter in them."""
-    found = "ℎ"
-    for letter in set(text):
-        with contextlib.suppress(KeyError):
-            name = re.sub(r"^(?:LATIN|GREEK) (\w+) LETTER (\w+)$", r"MATHEMATICAL ITALIC \1 \2", unicodedata.name(letter, ""))
-            found += unicodedata.lookup(name)
-    return found
