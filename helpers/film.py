@@ -51,7 +51,7 @@ def film_html(frames: dict[str, Tensor], axis: str) -> str:
 
 
 def _strip(name: str, images: Tensor) -> str:
-    """One strip's window and name; a digit is at most 112 screen pixels wide."""
+    """One strip's window and name; some five strips of single digits fit side by side."""
     count = images.shape[1]
     ink = ((1 - images.detach().cpu().clamp(-1, 1)) * 127.5).round().to(torch.uint8)
     buffer = io.BytesIO()
@@ -60,7 +60,8 @@ def _strip(name: str, images: Tensor) -> str:
     picture = base64.b64encode(buffer.getvalue()).decode()
     name = html.escape(name)
     return (
-        f'<div style="flex: {count} 1 {28 * count}px; max-width: {112 * count}px; text-align: center">'
+        f'<div style="flex: {count} 1 {72 * count + 56}px; max-width: {72 * count + 72}px; text-align: center; '
+        'font-size: 0.85em; text-wrap: balance">'
         f'<div role="img" aria-label="{name}" style="aspect-ratio: {count}; image-rendering: pixelated; '
         f'background: url(data:image/png;base64,{picture}) 0 0 / 100% auto"></div>{name}</div>'
     )

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import publish_display_data
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from helpers.film import film_html
@@ -55,7 +56,9 @@ def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
     fig.savefig(pdf, format="pdf", metadata={"CreationDate": None})
     inches = fig.get_size_inches()[0]
     plt.close(fig)
-    picture = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+    small = io.BytesIO()  # 256 colours are enough for a figure, and half the bytes
+    Image.open(png).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    picture = f"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"
     shown = (
         f'<figure id="{label}" style="margin: 0"><img src="{picture}" alt="{html.escape(caption)}" '
         f'style="width: {inches * 110:.0f}px; max-width: 100%"><figcaption>{html.escape(caption)}</figcaption></figure>'
