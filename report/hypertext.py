@@ -3,6 +3,7 @@
 import html
 import re
 
+import decimals
 import numbering
 import pygments
 import tree
@@ -51,6 +52,8 @@ def _resolve(node, numbers: dict[str, str]):
         level, (label, classes, pairs), inlines = content
         mark = [_raw(f'<span class="number">{dict(pairs)["number"]}</span> ')] if pairs else []
         return {"t": kind, "c": [level + 1, [label, classes, []], mark + _resolve(inlines, numbers)]}
+    if kind == "Table":
+        decimals.align_table(content)
     if kind == "CodeBlock":
         return {"t": "RawBlock", "c": ["html", highlight(content[1], "python" in content[0][1])]}
     if kind == "Math" or (kind == "RawInline" and content[0] == "tex"):

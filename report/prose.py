@@ -7,6 +7,7 @@ import subprocess
 import unicodedata
 from pathlib import Path
 
+import decimals
 import pygments
 import tree
 from fontTools.ttLib import TTFont
@@ -20,7 +21,9 @@ SPECIAL = {character: "\\" + character for character in "{}$&#%_"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "-": "-{}",  # which would join into ligatures
 }  # fmt: skip
-SPACES = {"\u00a0": "~", "\u2009": r"\,", "\u202f": r"\,"}
+SPACES = {"\u00a0": "~", "\u2009": r"\,", "\u202f": r"\,"} | {
+    decimals.DIGIT: r"\phantom{0}", decimals.POINT: r"\phantom{.}", decimals.PLUS_MINUS: r"\phantom{~±~}",
+}  # fmt: skip
 
 
 def convert(texts: list[str]) -> dict[str, str]:
@@ -130,6 +133,7 @@ def _link(content: list, in_parentheses: bool) -> dict | None:
 
 def _table(content: list) -> dict:
     """A table of natural column widths, ruled as booktabs does; header cells stand as their columns do."""
+    decimals.align_table(content)
     _, _, columns, head, bodies, _ = content
     rows = [[cell[4] for cell in row[1]] for row in head[1] + [row for body in bodies for row in body[3]]]
     align = "".join({"AlignRight": "r", "AlignCenter": "c"}.get(column[0]["t"], "l") for column in columns)
