@@ -65,8 +65,9 @@ def _retitle(section: list[nbformat.NotebookNode], label: str, name: str) -> str
         if shift and _level(cell):
             cell.source = cell.source[shift:]
     marks, first, rest = FURTHER.match(section[0].source).groups()
-    origin = f"{marks} {first.upper()}{rest} {{#{label}}}\n\n*Continues [section](#sec-{name}).*\n"
-    section[0].source = origin + FURTHER.sub("", section[0].source, count=1)
+    text = FURTHER.sub("", section[0].source, count=1).strip()
+    origin = f"*Continues [section](#sec-{name}).* "  # run in, so that no page ends between it and the text
+    section[0].source = f"{marks} {first.upper()}{rest} {{#{label}}}\n\n{origin}{text}"
     return first + rest
 
 
