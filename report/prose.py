@@ -14,7 +14,7 @@ from fontTools.ttLib import TTFont
 from pygments.formatters import LatexFormatter
 from pygments.lexers import PythonLexer, TextLexer
 
-TOGETHER = 28  # a listing of fewer lines stays on one page
+TOGETHER = 28  # a function of fewer lines stays on one page
 DISPLAY = r"\\\[|\\begin\{(?:equation|align|gather|multline)\*?\}"
 DISPLAY_END = r"\\\]|\\end\{(?:equation|align|gather|multline)\*?\}"
 SPECIAL = {character: "\\" + character for character in "{}$&#%_"} | {
@@ -146,12 +146,14 @@ def _table(content: list) -> dict:
 
 
 def highlight(code: str, python: bool = True) -> str:
-    """A listing in the template's environment `Code`."""
+    """A listing in the template's environment `Code`, which page ends divide only between functions."""
     lexer = PythonLexer() if python else TextLexer()
-    tight = re.sub(r"\n{3,}", "\n\n", code.strip("\n"))
-    body = pygments.highlight(tight, lexer, LatexFormatter(nowrap=True)).rstrip("\n")
-    option = "[samepage]" if body.count("\n") < TOGETHER else ""
-    return f"\\begin{{Code}}{option}\n{body}\n\\end{{Code}}"
+    listings = []
+    for part in re.split(r"\n{2,}(?=[^\s)])", code.strip("\n")) if python else [code.strip("\n")]:
+        body = pygments.highlight(part, lexer, LatexFormatter(nowrap=True)).rstrip("\n")
+        option = "[samepage]" if body.count("\n") < TOGETHER else ""
+        listings.append(f"\\begin{{Code}}{option}\n{body}\n\\end{{Code}}")
+    return "\n".join(listings)
 
 
 @functools.cache
