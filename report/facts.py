@@ -14,6 +14,7 @@ from helpers import store
 from helpers.device import device_name
 
 HERE = Path(__file__).resolve().parent
+COMMIT_NOTE = "COMMIT"  # in an archive of the code, where there is no git: what it was made from
 VERSIONS = ("torch", "torchvision", "torchmetrics", "numpy", "scipy", "matplotlib", "papermill", "nbconvert")
 
 
@@ -39,7 +40,7 @@ def run_facts(started: float) -> dict:
         if not model["config"].get("keep", True):
             records.setdefault((model["name"], model["origin"]), []).append(model)
     return {
-        "commit": _commit(),
+        "commit": commit(),
         "files": _files(),
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
@@ -63,19 +64,24 @@ def run_facts(started: float) -> dict:
     }
 
 
-def _commit() -> str:
+def commit() -> str:
     """The commit, with "-dirty" if a tracked file differs from it: the report and its pictures apart, made from it."""
     made = [f":!{HERE.name}/{name}" for name in ("*.pdf", "*.html", "*.png")]
     commands = (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno", "--", ".", *made])
+    settings = os.environ | {"GIT_CEILING_DIRECTORIES": str(HERE.parent.parent)}  # not of a repository around this one
     try:
-        outputs = [
-            subprocess.run(["git", "-C", HERE.parent, *words], capture_output=True, text=True, timeout=10).stdout
+        found, changes = (
+            subprocess.run(
+                ["git", "-C", HERE.parent, *words], env=settings, capture_output=True, text=True
+            ).stdout.strip()
             for words in commands
-        ]
+        )
     except OSError:
-        return "unknown"
-    commit, changes = (output.strip() for output in outputs)
-    return commit + "-dirty" * bool(changes) if commit else "unknown"
+        found, changes = "", ""
+    note = HERE.parent / COMMIT_NOTE
+    if not found:
+        return note.read_text().strip() if note.exists() else "unknown"
+    return found + "-dirty" * bool(changes)
 
 
 def _files() -> list[dict]:
