@@ -54,6 +54,24 @@ def test_the_pdf_is_a4_and_has_title_author_and_bookmarks(reduced: Workshop) -> 
     assert len(re.findall(r"<item page=.*>\d \w", outline)) == len(execute.find(NOTEBOOKS))
 
 
+def test_the_page_has_the_numbers_of_the_pdf(reduced: Workshop) -> None:
+    page = reduced.pdf.with_suffix(".html").read_text(encoding="utf-8")
+    known = re.findall(
+        r"\\newlabel\{((?:fig|tab|eq|sec)[^}]*)\}\{\{([^}]+)\}", (reduced.folder / "build" / "report.aux").read_text()
+    )
+    shown = dict(re.findall(r'<figure id="([^"]+)".*?<b>(?:Figure|Table) (\d+)', page, re.DOTALL))
+    shown |= dict(re.findall(r'<h\d[^>]* id="([^"]+)"[^>]*><span class="number">([^<]+)<', page))
+    shown |= dict(
+        re.findall(r'<span id="(eq:[^"]+)" class="equation">.*?<span class="mark">\((\d+)\)', page, re.DOTALL)
+    )
+    assert len(known) > 60 and {label: shown.get(label) for label, _ in known} == dict(known)
+
+
+def test_the_page_has_a_film_and_no_dead_section(reduced: Workshop) -> None:
+    page = reduced.pdf.with_suffix(".html").read_text(encoding="utf-8")
+    assert page.count('class="film"') >= 2 and "under your hand" not in page and "under your hand" not in reduced.text()
+
+
 def test_reduced_parameters_belong_to_notebooks() -> None:
     for name, parameters in execute.reduced_parameters().items():
         execute.check_names(NOTEBOOKS / f"{name}.ipynb", parameters)
