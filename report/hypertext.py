@@ -10,12 +10,6 @@ import tree
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer, TextLexer
 
-MENDED = {  # pandoc's MathML, set as TeX would
-    r"(?s)<annotation .*?</annotation>": "",  # the TeX of a formula, which no reader sees
-    r"<mi>(?=[Α-Ω]</mi>)": '<mi mathvariant="normal">',
-    r'(<mrow>|(?:form="prefix"|<mo)>[^<]*</mo>)<mo>−</mo>': r'\1<mo form="prefix">−</mo>',  # a sign, no difference
-}
-
 
 def convert(trees: dict[str, list], numbers: dict[str, str]) -> dict[str, str]:
     """HTML of each text, from its tree (see `tree.read`). numbers: of all labels."""
@@ -24,6 +18,21 @@ def convert(trees: dict[str, list], numbers: dict[str, str]) -> dict[str, str]:
     for wrong, right in MENDED.items():
         written = {text: re.sub(wrong, right, page) for text, page in written.items()}
     return written
+
+
+def _upright(formula: str) -> str:
+    """Variables as letters of one word, KL: browsers no longer know the element that says so."""
+    return re.sub("<mi>", '<mi mathvariant="normal">', formula).replace('</mi><mi mathvariant="normal">', "")
+
+
+MENDED = {  # pandoc's MathML, set as TeX would
+    r"(?s)<annotation .*?</annotation>": "",  # the TeX of a formula, which no reader sees
+    r"<mi>(?=[Α-Ω]</mi>)": '<mi mathvariant="normal">',
+    r'<mstyle mathvariant="normal">(.*?)</mstyle>': lambda found: "<mrow>" + _upright(found[1]) + "</mrow>",
+    r'stretchy="true"( form="\w+">\|</mo>)': r'stretchy="false"\1',
+    r"<mo>(?=[a-z]{2,}</mo>)": '<mo lspace="0.1em" rspace="0.17em">',  # log and its like
+    r'(<mrow>|(?:form="prefix"|<mo)>[^<]*</mo>)<mo>−</mo>': r'\1<mo form="prefix">−</mo>',  # a sign, no difference
+}
 
 
 def _raw(text: str) -> dict:
