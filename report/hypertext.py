@@ -30,7 +30,7 @@ MENDED = {  # pandoc's MathML, set as TeX would
     r"<mi>(?=[Α-Ω]</mi>)": '<mi mathvariant="normal">',
     r'<mstyle mathvariant="normal">(.*?)</mstyle>': lambda found: "<mrow>" + _upright(found[1]) + "</mrow>",
     r'stretchy="true"( form="\w+">\|</mo>)': r'stretchy="false"\1',
-    r"<mo>(?=[a-z]{2,}</mo>)": '<mo lspace="0.1em" rspace="0.17em">',  # log and its like
+    r"<mo>(?=[a-z]{2,}</mo>)": '<mo lspace="0.17em" rspace="0.17em">',  # log and its like
     r'(<mrow>|(?:form="prefix"|<mo)>[^<]*</mo>)<mo>−</mo>': r'\1<mo form="prefix">−</mo>',  # a sign, no difference
 }
 

@@ -67,6 +67,32 @@ def test_the_page_has_the_numbers_of_the_pdf(reduced: Workshop) -> None:
     assert len(known) > 60 and {label: shown.get(label) for label, _ in known} == dict(known)
 
 
+def test_no_figure_leaves_its_chapter(reduced: Workshop) -> None:
+    def homes(labels: list[str], chapters: set[str]) -> dict[str, str]:
+        found, here = {}, ""
+        for label in labels:
+            here = label if label in chapters else here
+            found[label] = here
+        return found
+
+    page = reduced.pdf.with_suffix(".html").read_text(encoding="utf-8")
+    aux = (reduced.folder / "build" / "report.aux").read_text()  # its lines are in the order of the pages
+    chapters = set(re.findall(r'<h2 [^>]*?id="(sec-[^"]+)"', page)) - {"sec-references"}
+    wanted = homes(re.findall(r'<(?:figure|h2) [^>]*?id="((?:fig|tab|sec)-[^"]*)"', page), chapters)
+    wanted.pop("sec-references")
+    printed = homes(re.findall(r"\\newlabel\{((?:fig|tab|sec)-[^}@]*)\}", aux), chapters)
+    assert wanted == {label: printed[label] for label in wanted}
+
+
+def test_appendices_stand_behind_the_references(reduced: Workshop) -> None:
+    text = reduced.text()
+    places = [
+        re.search(rf"(?m)^ *{title} *$", text).start()
+        for title in ("References", "A +Going further", "B +All numeric checks", "C +Reproducibility", "D +Code")
+    ]
+    assert places == sorted(places) and "helpers/paths.py" in text and "Continues section" in text
+
+
 def test_the_page_has_a_film_and_no_dead_section(reduced: Workshop) -> None:
     page = reduced.pdf.with_suffix(".html").read_text(encoding="utf-8")
     assert page.count('class="film"') >= 2 and "under your hand" not in page and "under your hand" not in reduced.text()
