@@ -264,7 +264,7 @@ def test_merged_notebook_is_valid_and_unites_widgets_and_attachments(workshop: W
         notebook.cells[0].source += "\n\n![](attachment:a.png)"
         nbformat.write(notebook, workshop.notebooks / f"{name}.ipynb")
     whole = merge.merge(sorted(workshop.notebooks.iterdir()))
-    assert len({cell.id for cell in whole.cells}) == len(whole.cells) == 8
+    assert len({cell.id for cell in whole.cells}) == len(whole.cells) == 9  # one marks the appendix
     assert set(whole.metadata.widgets[merge.WIDGETS]["state"]) == {"model 01_one", "model 02_two"}
     assert [list(cell.attachments) for cell in whole.cells if "attachments" in cell] == [
         ["01_one-a.png"],
