@@ -29,13 +29,19 @@ ENVIRONMENT := .venv/.installed
 RUN := .venv/bin/python
 endif
 
-.PHONY: help report test benchmark notebooks lint setup clean
+.PHONY: help report html submission test benchmark notebooks lint setup clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 12
 
-report: setup ## run all notebooks and write report/report.pdf
+report: setup ## run all notebooks and write report/report.pdf and report/report.html
 	@$(RUN) report/build.py $(if $(filter-out 0,$(REDUCED)),--reduced --output report/build/reduced.pdf)
+
+html: setup ## run all notebooks and write only report/report.html
+	@$(RUN) report/build.py --page $(if $(filter-out 0,$(REDUCED)),--reduced --output report/build/reduced.pdf)
+
+submission: $(ENVIRONMENT) ## write what is handed in: the PDF and an archive of the code, into report/build/submission
+	@$(RUN) report/submission.py
 
 test: setup lint ## check style, then run all tests
 	@$(RUN) -m pytest
@@ -52,7 +58,7 @@ lint: $(ENVIRONMENT) ## ruff's linter and formatter, on code and notebooks
 	@$(RUN) -m ruff check --quiet
 	@$(RUN) -m ruff format --check --quiet || { $(RUN) -m ruff format --check; exit 1; }
 
-setup: $(ENVIRONMENT) tex ## install what is missing: .venv and, as root, the Debian packages
+setup: $(ENVIRONMENT) tex mnist ## install what is missing: .venv and, as root, the Debian packages; fetch missing data
 ifdef PYTHON
 	@$(RUN) -c "import papermill, nbconvert, torch, torchvision, helpers" || { echo 'PYTHON=$(PYTHON) lacks a' \
 	  'dependency: install this folder into it (pip install -e ".[dev]") or leave PYTHON out.' >&2; exit 1; }
@@ -74,6 +80,10 @@ clean: ## remove .venv, caches and the build folder; notebooks, models and the P
 	.venv/bin/python -m pip --version >/dev/null 2>&1 || $$python -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' $(TORCH)
 	@touch $@
+
+.PHONY: mnist
+mnist: $(ENVIRONMENT)
+	@$(if $(filter 4,$(words $(wildcard data/*-ubyte.gz))),:,$(RUN) -m helpers.fetch)
 
 .PHONY: tex
 tex:

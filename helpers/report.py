@@ -18,6 +18,10 @@ import numpy as np
 import pandas as pd
 from IPython.display import publish_display_data
 from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from helpers.film import film_html
 
 
 def _publish(data: dict, kind: str, **facts) -> None:
@@ -52,13 +56,26 @@ def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
     fig.savefig(pdf, format="pdf", metadata={"CreationDate": None})
     inches = fig.get_size_inches()[0]
     plt.close(fig)
-    picture = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+    small = io.BytesIO()  # 256 colours are enough for a figure, and half the bytes
+    Image.open(png).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    picture = f"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"
     shown = (
         f'<figure id="{label}" style="margin: 0"><img src="{picture}" alt="{html.escape(caption)}" '
         f'style="width: {inches * 110:.0f}px; max-width: 100%"><figcaption>{html.escape(caption)}</figcaption></figure>'
     )
     data = {"text/html": shown, "application/pdf": base64.b64encode(pdf.getvalue()).decode(), "text/plain": caption}
     _publish(data, "figure", label=label, caption=caption, width=width)
+
+
+def film(frames: dict[str, Tensor], caption: str, axis: str = "frame") -> None:
+    """Show strips of images under one slider, here and in the report's HTML page; the PDF leaves it out.
+
+    frames: for each strip its images (T, N, 28, 28) in [−1, 1], see `film_html`. axis: what T counts.
+    """
+    caption = inspect.cleandoc(caption)
+    below = f"<figcaption>{html.escape(caption)}</figcaption>"
+    shown = f'<figure style="margin: 0">{film_html(frames, axis)}{below}</figure>'
+    _publish({"text/html": shown, "text/plain": caption}, "film", caption=caption)
 
 
 def table(frame: pd.DataFrame, label: str, caption: str) -> None:

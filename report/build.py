@@ -1,37 +1,32 @@
-"""Make the report: run every notebook, join them, typeset the PDF. `make report` calls this."""
+"""Make the report: run every notebook, join them, typeset the PDF and the HTML page. `make report` calls this."""
 
 import argparse
 import contextlib
-import datetime
 import fcntl
-import importlib.metadata
-import json
 import os
-import platform
-import subprocess
 import sys
 import time
-import tomllib
 from pathlib import Path
 
 import execute
+import facts
 import merge
+import page
 import reuse
 import typeset
 from errors import BuildError
 
-from helpers import store
-from helpers.device import device_name
-
 HERE = Path(__file__).resolve().parent
 RETRAIN = "retrain-since"
-VERSIONS = ("torch", "torchvision", "torchmetrics", "numpy", "scipy", "matplotlib", "papermill", "nbconvert")
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reduced", action="store_true", help="tiny parameters (report/reduced.toml): a quick look")
-    parser.add_argument("--output", type=Path, default=HERE / "report.pdf", help="the PDF to write")
+    parser.add_argument(
+        "--output", type=Path, default=HERE / "report.pdf", help="the PDF to write; beside it, the page"
+    )
+    parser.add_argument("--page", action="store_true", help="write only the HTML page, which needs no LaTeX")
     parser.add_argument("--notebooks", type=Path, default=HERE.parent / "notebooks", help="folder of the notebooks")
     parser.add_argument("--build", type=Path, default=HERE / "build", help="folder for executed notebooks and LaTeX")
     parser.add_argument("--parameters", type=Path, default=execute.REDUCED, help="TOML of the reduced parameters")
@@ -39,8 +34,8 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def build(options: argparse.Namespace) -> None:
-    """Everything, or a BuildError; the previous PDF stays until the new one is whole."""
-    typeset.check_tools()
+    """Everything, or a BuildError; the previous PDF and page stay until the new ones are whole."""
+    typeset.check_tools(["pandoc"] if options.page else typeset.NEEDED)
     if os.environ.get("RETRAIN", "") not in ("", "0", "1", "all"):
         raise BuildError(f"RETRAIN={os.environ['RETRAIN']} is unknown: 1 trains all models anew, all also the records.")
     folder = options.build.resolve()
@@ -69,17 +64,22 @@ def build(options: argparse.Namespace) -> None:
         whole = merge.merge([folder / path.name for path in notebooks])
         for entry, spent in zip(whole.metadata.report.notebooks, seconds, strict=True):
             entry["seconds"] = spent
-        whole.metadata.report |= {"title": title_block(options.reduced), "run": run_facts(started)}
-        pdf, wide = typeset.make_pdf(typeset.write_latex(whole, folder))
-        publish(pdf, options.output.resolve())
+        whole.metadata.report |= {"title": facts.title_block(options.reduced), "run": facts.run_facts(started)}
+        made, wide = [page.write_html(whole, folder)], []
+        print(f"{'HTML':32} {time.monotonic() - begin:7.1f} s", flush=True)
+        if not options.page:
+            begin = time.monotonic()
+            pdf, wide = typeset.make_pdf(typeset.write_latex(whole, folder))
+            made.append(pdf)
+            print(f"{'LaTeX':32} {time.monotonic() - begin:7.1f} s")
+        targets = [publish(file, options.output.resolve().with_suffix(file.suffix)) for file in made]
         (folder / RETRAIN).unlink(missing_ok=True)
-        print(f"{'LaTeX':32} {time.monotonic() - begin:7.1f} s")
         for line in wide:
             print(f"warning: {line}")
         missing = set(merge.QUESTIONS) - {answer["question"] for answer in whole.metadata.report.answers}
         if missing:
             print(f"warning: no answer to {', '.join(sorted(missing))}")
-        print(f"{options.output} is ready.")
+        print(f"Ready: {', '.join(map(str, targets))}.")
 
 
 @contextlib.contextmanager
@@ -101,72 +101,22 @@ def _retrain_since(folder: Path, now: float) -> float:
     return float(note.read_text())
 
 
-def title_block(reduced: bool) -> dict:
-    """What stands on top: report.toml, each entry replaced by the environment's AUTHOR, COLLABORATORS, HOURS, TITLE."""
-    entries = tomllib.loads((HERE / "report.toml").read_text(encoding="utf-8"))
-    entries |= {key: os.environ[key.upper()] for key in entries if os.environ.get(key.upper(), "").strip()}
-    today = datetime.datetime.now(datetime.UTC)
-    return entries | {"date": f"{today.day} {today:%B %Y}", "extent": "reduced run" if reduced else "full run"}
-
-
-def run_facts(started: float) -> dict:
-    """For the appendix: machine, versions, commit, and the models of the store.
-
-    A record is a training of which only configuration and history are kept; records of one name share a row.
-    """
-    models = [json.loads(path.read_text()) for path in sorted(store.folder().glob("*.json"))]
-    for model in models:
-        model["origin"] = "this run" if model["finished"] >= started else "shipped"
-        model |= {"hash": store.config_hash(model["config"]), "epochs": len(model["history"])}
-    records: dict[tuple[str, str], list[dict]] = {}
-    for model in models:
-        if not model["config"].get("keep", True):
-            records.setdefault((model["name"], model["origin"]), []).append(model)
-    return {
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "system": platform.platform(terse=True),
-        "device": device_name(),
-        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
-        "models": [
-            {key: model[key] for key in ("name", "hash", "seed", "epochs", "seconds", "device", "origin")}
-            for model in models
-            if model["config"].get("keep", True)
-        ],
-        "records": [
-            {
-                "name": name,
-                "origin": origin,
-                "count": len(group),
-                "seconds": sum(model["seconds"] for model in group),
-                "device": "; ".join(sorted({model["device"] for model in group})),
-            }
-            for (name, origin), group in records.items()
-        ],
-    }
-
-
-def _commit() -> str:
-    git = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, timeout=10).stdout.strip() or "unknown"
-    except OSError:
-        return "unknown"
-
-
-def publish(pdf: Path, target: Path) -> None:
-    """Put the PDF in place in one step: a reader sees the old report or the new one."""
+def publish(made: Path, target: Path) -> Path:
+    """Put a file in place in one step: a reader sees the old one or the new one. Returns the target."""
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        aside.write_bytes(pdf.read_bytes())
+        aside.write_bytes(made.read_bytes())
         os.replace(aside, target)
     finally:
         aside.unlink(missing_ok=True)
+    return target
 
 
 def main(words: list[str] | None = None) -> int:
     options = arguments(words)
+    if options.page:
+        options.output = options.output.with_suffix(".html")
     try:
         build(options)
         return 0

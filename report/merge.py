@@ -5,6 +5,7 @@ import uuid
 from pathlib import Path
 
 import nbformat
+from arrange import arrange
 from errors import BuildError
 from execute import parameters_of
 
@@ -18,13 +19,14 @@ def merge(paths: list[Path]) -> nbformat.NotebookNode:
     whole = nbformat.v4.new_notebook()
     report = {"answers": [], "checks": [], "notebooks": []}
     states: dict = {}
+    chapters = []
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
         states |= notebook.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {})
         report["notebooks"].append({"name": path.name, "parameters": parameters_of(notebook)})
-        for cell in notebook.cells:
-            if HIDDEN.isdisjoint(cell.metadata.get("tags", [])):
-                whole.cells.append(_adopt(cell, path.stem, report))
+        shown = [cell for cell in notebook.cells if HIDDEN.isdisjoint(cell.metadata.get("tags", []))]
+        chapters.append((path.stem.partition("_")[2], [_adopt(cell, path.stem, report) for cell in shown]))
+    whole.cells = arrange(chapters)
     _gather_checks(whole.cells)
     whole.metadata.widgets = {WIDGETS: {"version_major": 2, "version_minor": 0, "state": states}}
     report["answers"].sort(key=lambda answer: QUESTIONS.index(answer["question"]))

@@ -2,54 +2,40 @@
 
 import contextlib
 import functools
-import json
 import re
 import subprocess
 import unicodedata
 from pathlib import Path
 
+import decimals
 import pygments
-from errors import BuildError
+import tree
 from fontTools.ttLib import TTFont
 from pygments.formatters import LatexFormatter
 from pygments.lexers import PythonLexer, TextLexer
 
-# As Jupyter reads Markdown, plus the raw LaTeX equations that MathJax understands.
-DIALECT = (
-    "markdown+lists_without_preceding_blankline+autolink_bare_uris-blank_before_header-blank_before_blockquote"
-    "-auto_identifiers-implicit_figures-fancy_lists-example_lists-citations-yaml_metadata_block-pandoc_title_block"
-)
-MARK = "%next-text-of-the-report"
+TOGETHER = 28  # a function of fewer lines stays on one page
 DISPLAY = r"\\\[|\\begin\{(?:equation|align|gather|multline)\*?\}"
 DISPLAY_END = r"\\\]|\\end\{(?:equation|align|gather|multline)\*?\}"
-PLACES = {"figure", "table", "section", "equation"}
 SPECIAL = {character: "\\" + character for character in "{}$&#%_"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "-": "-{}",  # which would join into ligatures
 }  # fmt: skip
-SPACES = {"\u00a0": "~", "\u2009": r"\,", "\u202f": r"\,"}
+SPACES = {"\u00a0": "~", "\u2009": r"\,", "\u202f": r"\,"} | {
+    decimals.DIGIT: r"\phantom{0}", decimals.POINT: r"\phantom{.}", decimals.PLUS_MINUS: r"\phantom{~±~}",
+}  # fmt: skip
 
 
 def convert(texts: list[str]) -> dict[str, str]:
     """LaTeX of each Markdown text."""
-    texts = list(dict.fromkeys(texts))
-    joined = "".join(f"{text}\n\n```{{=latex}}\n{MARK}\n```\n\n" for text in texts)
-    document = json.loads(_pandoc(joined, f"--from={DIALECT}", "--to=json", "--columns=9999"))
-    document["blocks"] = _resolve(document["blocks"])
-    latex = _pandoc(json.dumps(document), "--from=json", "--to=latex", "--wrap=preserve")
-    latex = re.sub(rf"\n{{2,}}(?={DISPLAY})", "\n", latex)  # a formula belongs to its sentence, and so does
-    latex = re.sub(rf"({DISPLAY_END})\n{{2,}}(?=[a-z])", r"\1\n", latex)  # what goes on after it
-    parts = [part.strip() for part in latex.split(MARK)]
-    if len(parts) != len(texts) + 1:
-        raise BuildError("A Markdown cell leaves a code block, a comment or an HTML tag open, which swallows the next.")
-    return dict(zip(texts, parts, strict=False))
+    trees = {text: _resolve(blocks) for text, blocks in tree.read(texts).items()}
+    return {text: _joined(latex) for text, latex in tree.write(trees, "latex").items()}
 
 
-def _pandoc(text: str, *options: str) -> str:
-    done = subprocess.run(["pandoc", *options], input=text, capture_output=True, text=True, encoding="utf-8")
-    if done.returncode:
-        raise BuildError(f"pandoc could not read the notebooks' Markdown: {done.stderr.strip()}")
-    return done.stdout
+def _joined(latex: str) -> str:
+    """A formula belongs to its sentence, and so does what goes on after it."""
+    latex = re.sub(rf"\n{{2,}}(?={DISPLAY})", "\n", latex)
+    return re.sub(rf"({DISPLAY_END})\n{{2,}}(?=[a-z])", r"\1\n", latex)
 
 
 def _raw(latex: str) -> dict:
@@ -66,8 +52,8 @@ def _resolve(node, inside: int = 0):
                 result += _pieces(child["c"])
             else:
                 result.append(_resolve(child, depth))
-                if _is_place(child):
-                    _drop_article(result)
+                if tree.is_place(child):
+                    _capital(result)
         return result
     if not isinstance(node, dict) or "c" not in node:
         return node
@@ -120,31 +106,15 @@ def _numbered(formula: str) -> dict | None:
     return _raw(rf"\begin{{equation}}{formula.strip()}\end{{equation}}") if r"\label{" in formula else None
 
 
-def _words(inlines: list) -> str:
-    """The plain text of a link."""
-    return "".join(
-        " " if part["t"] in ("Space", "SoftBreak") else part["c"] if part["t"] == "Str" else _words(part.get("c", []))
-        for part in inlines
-        if isinstance(part, dict)
-    )
-
-
-def _is_place(node: object) -> bool:
-    """Is it a link like [figure](#fig-x), which becomes "figure 3"?"""
-    return isinstance(node, dict) and node["t"] == "Link" and _words(node["c"][1]).lower() in PLACES
-
-
-def _drop_article(inlines: list) -> None:
-    """The figure 3 → Figure 3: the last inline is the reference, and its noun stops needing an article."""
-    if len(inlines) > 2 and inlines[-2]["t"] in ("Space", "SoftBreak") and inlines[-3].get("c") in ("The", "the"):
-        if inlines[-3]["c"] == "The":
-            inlines[-1]["c"][1] = re.sub(r"\]\{(\w)", lambda m: "]{" + m[1].upper(), inlines[-1]["c"][1])
-        del inlines[-3:-1]
+def _capital(inlines: list) -> None:
+    """The last inline is a reference; without "The" before it, it begins the sentence."""
+    if tree.drop_article(inlines):
+        inlines[-1]["c"][1] = re.sub(r"\]\{(\w)", lambda m: "]{" + m[1].upper(), inlines[-1]["c"][1])
 
 
 def _link(content: list, in_parentheses: bool) -> dict | None:
     """A link inside the report: [figure](#fig-x), [Kingma 2014, eq. 3](#cite-kingma2014), [there](04_gan.ipynb)."""
-    target, words = content[2][0], _words(content[1]).replace("\u00a0", " ")
+    target, words = content[2][0], tree.words(content[1]).replace("\u00a0", " ")
     notebook = re.fullmatch(r"(?:\./)?\d\d_(\w+)\.ipynb", target)
     if notebook:
         return _raw(rf"\hyperref[sec-{notebook[1]}]{{{escape(words)}}}")
@@ -155,7 +125,7 @@ def _link(content: list, in_parentheses: bool) -> dict | None:
         detail = re.search(r"\d{4}\w?\)?,\s*(.+)$", words)
         option = f"[{escape(detail[1]).replace('. ', '.~')}]" if detail else ""
         return _raw(rf"\cite{'alt' if in_parentheses else 't'}{option}{{{label.removeprefix('cite-')}}}")
-    if words.lower() in PLACES:
+    if words.lower() in tree.PLACES:
         number = rf"\eqref{{{label}}}" if words.lower() == "equation" else rf"\ref*{{{label}}}"
         return _raw(rf"\hyperref[{label}]{{{words}~{number}}}")
     return _raw(rf"\hyperref[{label}]{{{escape(words)}}}")
@@ -163,6 +133,7 @@ def _link(content: list, in_parentheses: bool) -> dict | None:
 
 def _table(content: list) -> dict:
     """A table of natural column widths, ruled as booktabs does; header cells stand as their columns do."""
+    decimals.align_table(content)
     _, _, columns, head, bodies, _ = content
     rows = [[cell[4] for cell in row[1]] for row in head[1] + [row for body in bodies for row in body[3]]]
     align = "".join({"AlignRight": "r", "AlignCenter": "c"}.get(column[0]["t"], "l") for column in columns)
@@ -175,11 +146,14 @@ def _table(content: list) -> dict:
 
 
 def highlight(code: str, python: bool = True) -> str:
-    """A listing in the template's environment `Code`."""
+    """A listing in the template's environment `Code`, which page ends divide only between functions."""
     lexer = PythonLexer() if python else TextLexer()
-    tight = re.sub(r"\n{3,}", "\n\n", code.strip("\n"))
-    body = pygments.highlight(tight, lexer, LatexFormatter(nowrap=True)).rstrip("\n")
-    return f"\\begin{{Code}}\n{body}\n\\end{{Code}}"
+    listings = []
+    for part in re.split(r"\n{2,}(?=[^\s)])", code.strip("\n")) if python else [code.strip("\n")]:
+        body = pygments.highlight(part, lexer, LatexFormatter(nowrap=True)).rstrip("\n")
+        option = "[samepage]" if body.count("\n") < TOGETHER else ""
+        listings.append(f"\\begin{{Code}}{option}\n{body}\n\\end{{Code}}")
+    return "\n".join(listings)
 
 
 @functools.cache

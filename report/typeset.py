@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -20,11 +21,11 @@ PASSES = 6
 OVERFULL = 5.0  # points that nobody sees
 
 
-def check_tools() -> None:
+def check_tools(needed: Sequence[str] = NEEDED) -> None:
     """Raise BuildError if a program is missing."""
-    missing = [name for name in NEEDED if shutil.which(name) is None]
+    missing = [name for name in needed if shutil.which(name) is None]
     if missing:
-        raise BuildError(f"{', '.join(missing)} not found, which the PDF needs: {INSTALL}.")
+        raise BuildError(f"{', '.join(missing)} not found, which the report needs: {INSTALL}.")
 
 
 def write_latex(notebook: nbformat.NotebookNode, folder: Path) -> Path:

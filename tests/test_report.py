@@ -5,8 +5,8 @@ import fcntl
 import re
 import subprocess
 
-import build
 import execute
+import facts
 import merge
 import nbformat
 import prose
@@ -52,6 +52,50 @@ def test_the_pdf_is_a4_and_has_title_author_and_bookmarks(reduced: Workshop) -> 
     assert re.search(r"(?m)^Title: +\S", facts) and re.search(r"(?m)^Author: +\S", facts) and "A4" in facts
     outline = subprocess.run(["pdftohtml", "-xml", "-i", "-stdout", reduced.pdf], capture_output=True, text=True).stdout
     assert len(re.findall(r"<item page=.*>\d \w", outline)) == len(execute.find(NOTEBOOKS))
+
+
+def test_the_page_has_the_numbers_of_the_pdf(reduced: Workshop) -> None:
+    page = reduced.pdf.with_suffix(".html").read_text(encoding="utf-8")
+    known = re.findall(
+        r"\\newlabel\{((?:fig|tab|eq|sec)[^}]*)\}\{\{([^}]+)\}", (reduced.folder / "build" / "report.aux").read_text()
+    )
+    shown = dict(re.findall(r'<figure id="([^"]+)".*?<b>(?:Figure|Table) (\d+)', page, re.DOTALL))
+    shown |= dict(re.findall(r'<h\d[^>]* id="([^"]+)"[^>]*><span class="number">([^<]+)<', page))
+    shown |= dict(
+        re.findall(r'<span id="(eq:[^"]+)" class="equation">.*?<span class="mark">\((\d+)\)', page, re.DOTALL)
+    )
+    assert len(known) > 60 and {label: shown.get(label) for label, _ in known} == dict(known)
+
+
+def test_no_figure_leaves_its_chapter(reduced: Workshop) -> None:
+    def homes(labels: list[str], chapters: set[str]) -> dict[str, str]:
+        found, here = {}, ""
+        for label in labels:
+            here = label if label in chapters else here
+            found[label] = here
+        return found
+
+    page = reduced.pdf.with_suffix(".html").read_text(encoding="utf-8")
+    aux = (reduced.folder / "build" / "report.aux").read_text()  # its lines are in the order of the pages
+    chapters = set(re.findall(r'<h2 [^>]*?id="(sec-[^"]+)"', page)) - {"sec-references"}
+    wanted = homes(re.findall(r'<(?:figure|h2) [^>]*?id="((?:fig|tab|sec)-[^"]*)"', page), chapters)
+    wanted.pop("sec-references")
+    printed = homes(re.findall(r"\\newlabel\{((?:fig|tab|sec)-[^}@]*)\}", aux), chapters)
+    assert wanted == {label: printed[label] for label in wanted}
+
+
+def test_appendices_stand_behind_the_references(reduced: Workshop) -> None:
+    text = reduced.text()
+    places = [
+        re.search(rf"(?m)^ *{title} *$", text).start()
+        for title in ("References", "A +Going further", "B +All numeric checks", "C +Reproducibility", "D +Code")
+    ]
+    assert places == sorted(places) and "helpers/paths.py" in text and "Continues section" in text
+
+
+def test_the_page_has_a_film_and_no_dead_section(reduced: Workshop) -> None:
+    page = reduced.pdf.with_suffix(".html").read_text(encoding="utf-8")
+    assert page.count('class="film"') >= 2 and "under your hand" not in page and "under your hand" not in reduced.text()
 
 
 def test_reduced_parameters_belong_to_notebooks() -> None:
@@ -142,7 +186,7 @@ def test_unsound_text_is_refused(workshop: Workshop, markdown: str, complaint: s
     workshop.write("01_unsound")
     whole = merge.merge(sorted(workshop.notebooks.iterdir()))
     whole.cells.append(nbformat.v4.new_markdown_cell(markdown))
-    whole.metadata.report |= {"title": build.title_block(reduced=True), "run": build.run_facts(0)}
+    whole.metadata.report |= {"title": facts.title_block(reduced=True), "run": facts.run_facts(0)}
     whole.metadata.report.notebooks[0]["seconds"] = 1.0
     with pytest.raises(BuildError, match=complaint):
         typeset.make_pdf(typeset.write_latex(whole, workshop.folder))
@@ -220,7 +264,7 @@ def test_merged_notebook_is_valid_and_unites_widgets_and_attachments(workshop: W
         notebook.cells[0].source += "\n\n![](attachment:a.png)"
         nbformat.write(notebook, workshop.notebooks / f"{name}.ipynb")
     whole = merge.merge(sorted(workshop.notebooks.iterdir()))
-    assert len({cell.id for cell in whole.cells}) == len(whole.cells) == 8
+    assert len({cell.id for cell in whole.cells}) == len(whole.cells) == 9  # one marks the appendix
     assert set(whole.metadata.widgets[merge.WIDGETS]["state"]) == {"model 01_one", "model 02_two"}
     assert [list(cell.attachments) for cell in whole.cells if "attachments" in cell] == [
         ["01_one-a.png"],

@@ -1,0 +1,95 @@
+"""What the report says about itself: its title block, and how, where and from what it was made."""
+
+import ast
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import tomllib
+from pathlib import Path
+
+from helpers import store
+from helpers.device import device_name
+
+HERE = Path(__file__).resolve().parent
+COMMIT_NOTE = "COMMIT"  # in an archive of the code, where there is no git: what it was made from
+VERSIONS = ("torch", "torchvision", "torchmetrics", "numpy", "scipy", "matplotlib", "papermill", "nbconvert")
+
+
+def title_block(reduced: bool) -> dict:
+    """What stands on top: report.toml, each entry replaced by the environment's AUTHOR, COLLABORATORS, HOURS, TITLE."""
+    entries = tomllib.loads((HERE / "report.toml").read_text(encoding="utf-8"))
+    entries |= {key: os.environ[key.upper()] for key in entries if os.environ.get(key.upper(), "").strip()}
+    today = datetime.datetime.now(datetime.UTC)
+    return entries | {"date": f"{today.day} {today:%B %Y}", "extent": "reduced run" if reduced else "full run"}
+
+
+def run_facts(started: float) -> dict:
+    """For the appendix: machine, versions, commit, and the models of the store.
+
+    A record is a training of which only configuration and history are kept; records of one name share a row.
+    """
+    models = [json.loads(path.read_text()) for path in sorted(store.folder().glob("*.json"))]
+    for model in models:
+        model["origin"] = "this run" if model["finished"] >= started else "shipped"
+        model |= {"hash": store.config_hash(model["config"]), "epochs": len(model["history"])}
+    records: dict[tuple[str, str], list[dict]] = {}
+    for model in models:
+        if not model["config"].get("keep", True):
+            records.setdefault((model["name"], model["origin"]), []).append(model)
+    return {
+        "commit": commit(),
+        "files": _files(),
+        "python": platform.python_version(),
+        "system": platform.platform(terse=True),
+        "device": device_name(),
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
+        "models": [
+            {key: model[key] for key in ("name", "hash", "seed", "epochs", "seconds", "device", "origin")}
+            for model in models
+            if model["config"].get("keep", True)
+        ],
+        "records": [
+            {
+                "name": name,
+                "origin": origin,
+                "count": len(group),
+                "seconds": sum(model["seconds"] for model in group),
+                "device": "; ".join(sorted({model["device"] for model in group})),
+            }
+            for (name, origin), group in records.items()
+        ],
+    }
+
+
+def commit() -> str:
+    """The commit, with "-dirty" if a tracked file differs from it: the report and its pictures apart, made from it."""
+    made = [f":!{HERE.name}/{name}" for name in ("*.pdf", "*.html", "*.png")]
+    commands = (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno", "--", ".", *made])
+    settings = os.environ | {"GIT_CEILING_DIRECTORIES": str(HERE.parent.parent)}  # not of a repository around this one
+    try:
+        found, changes = (
+            subprocess.run(
+                ["git", "-C", HERE.parent, *words], env=settings, capture_output=True, text=True
+            ).stdout.strip()
+            for words in commands
+        )
+    except OSError:
+        found, changes = "", ""
+    note = HERE.parent / COMMIT_NOTE
+    if not found:
+        return note.read_text().strip() if note.exists() else "unknown"
+    return found + "-dirty" * bool(changes)
+
+
+def _files() -> list[dict]:
+    """The Python files of the project: what each is, by the first line of its docstring."""
+    found = []
+    for path in sorted(path for folder in ("helpers", "report") for path in (HERE.parent / folder).glob("*.py")):
+        code = path.read_text(encoding="utf-8")
+        if idea := ast.get_docstring(ast.parse(code)):
+            name, idea = path.relative_to(HERE.parent).as_posix(), " ".join(idea.split("\n\n")[0].split())
+            found.append({"name": name, "lines": len(code.splitlines()), "idea": idea})
+    return found
