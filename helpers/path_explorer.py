@@ -16,6 +16,7 @@ from helpers.widgets import chart, choice, figure, flip, moving_points, picture,
 
 COARSE, EVALUATIONS = 17, 30  # points of a path found on demand; evaluations of the pullback energy on each grid
 RESTARTS, ITERATIONS = 2, 15  # of the inversion on demand
+KEPT = 15  # films at hand, a megabyte each
 
 Routes = Mapping[str, Tensor]  # kind of path to codes (points, d), or to those of P pairs (P, points, d)
 
@@ -106,7 +107,8 @@ class PathExplorer(widgets.VBox):
             for p in range(len(x_a)):
                 plain = {kind.replace("$", ""): path[p] for kind, path in found.items()}
                 self.known[name, p, len(x_a) + p] = plain
-        self.points, self.pair, self.work = len(next(iter(plain.values()))), [p, len(x_a) + p], None
+                self.known[name, len(x_a) + p, p] = {kind: path.flip(0) for kind, path in plain.items()}
+        self.points, self.pair, self.busy = len(next(iter(plain.values()))), [p, len(x_a) + p], False
         self.model, self.kind = choice("Model", list(generators)), choice("Path", list(plain))
         self.slider, self.play = transport(self.points, "Frame of t")
         self.ends, self.picture = (picture(zoom=4), picture(zoom=4)), picture(zoom=8)
@@ -116,11 +118,16 @@ class PathExplorer(widgets.VBox):
         names = [f"image {k + 1} of {len(self.images)}" for k in range(len(self.images))]
         self.grids = [thumbnails(self.images, names, partial(self._choose, end), 10) for end in (0, 1)]
         sides = zip(("from", "G(Z(t))", "to", ""), (self.ends[0], self.picture, self.ends[1], self.chart), strict=True)
-        super().__init__([
-            widgets.HBox([titled("from", self.grids[0]), titled("to", self.grids[1])]),
-            self.model, self.kind, widgets.HBox([self.button, self.progress, self.status]),
-            widgets.HBox([titled(*side) for side in sides]), widgets.HBox([self.play, self.slider]), self.words,
-        ])  # fmt: skip
+        super().__init__(
+            [
+                widgets.HBox([titled("from", self.grids[0]), titled("to", self.grids[1])]),
+                widgets.HBox([self.model, self.kind]),
+                widgets.HBox([self.button, self.progress, self.status]),
+                widgets.HBox([titled(*side) for side in sides]),
+                widgets.HBox([self.play, self.slider]),
+                self.words,
+            ]
+        )
         self.slider.observe(lambda change: flip(self.tracks, change.new), "value")
         self.model.observe(self.select, "value")
         self.kind.observe(self.select, "value")
@@ -138,15 +145,17 @@ class PathExplorer(widgets.VBox):
             widget.value = png(image, zoom=4)
             grid.mark(number)
         path = self.known.get(key, {}).get(self.kind.value)
-        busy, same = self.work is not None, key[1] == key[2]
-        self.slider.disabled, self.button.disabled = path is None, path is not None or busy or same
+        same = key[1] == key[2]
+        self.slider.disabled, self.button.disabled = path is None, path is not None or self.busy or same
         if path is None:
             self.tracks, self.words.value = [], "Choose two different images." if same else "Not computed yet."
             self.picture.value, self.chart.value = png(torch.zeros(28, 28), zoom=8), png(-torch.ones(28, 28))
             return
-        if (key, self.kind.value) not in self.films:
-            self.films[key, self.kind.value] = film(self._generator(key[0]), self.judge, path, *ends)
-        self.tracks = list(zip((self.picture, self.chart, self.words), self.films[key, self.kind.value], strict=True))
+        reel = (*key, self.kind.value)
+        if reel not in self.films:
+            self.films = dict(list(self.films.items())[-KEPT:])
+            self.films[reel] = film(self._generator(key[0]), self.judge, path, *ends)
+        self.tracks = list(zip((self.picture, self.chart, self.words), self.films[reel], strict=True))
         flip(self.tracks, self.slider.value)
 
     def _generator(self, name: str) -> nn.Module:
@@ -155,9 +164,9 @@ class PathExplorer(widgets.VBox):
 
     def compute(self, _=None) -> None:
         """Find the paths of what is chosen, in a thread."""
-        self.work = threading.Thread(target=self._find, args=((self.model.value, *self.pair),), daemon=True)
-        self.button.disabled = True
-        self.work.start()
+        self.thread = threading.Thread(target=self._find, args=((self.model.value, *self.pair),), daemon=True)
+        self.busy, self.button.disabled = True, True
+        self.thread.start()
 
     def _find(self, key: tuple[str, int, int]) -> None:
         self.progress.layout.visibility, self.progress.value, self.status.value = "visible", 1, "Inverting both images"
@@ -170,5 +179,5 @@ class PathExplorer(widgets.VBox):
             self.status.value = "Found from fewer starts, points and evaluations than this notebook's own pairs."
         except Exception as error:  # a thread's traceback would reach nobody
             self.status.value = f"Failed: {error}"
-        self.work, self.progress.layout.visibility = None, "hidden"
+        self.busy, self.progress.layout.visibility = False, "hidden"
         self.select()

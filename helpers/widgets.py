@@ -115,7 +115,7 @@ def thumbnails(
 
     rows = [widgets.HBox(buttons[k : k + columns]) for k in range(0, len(buttons), columns)]
     style = widgets.HTML(f"<style>{' '.join(rules)}</style>", layout=widgets.Layout(display="none"))
-    grid = widgets.VBox([style, *rows], layout=widgets.Layout(flex="0 0 auto"))
+    grid = widgets.VBox([style, *rows], layout=widgets.Layout(flex="0 0 auto", margin="0 24px 0 0"))
     grid.buttons, grid.mark = buttons, mark
     return grid
 
