@@ -65,7 +65,7 @@ def browser(width: int = 1400, height: int = 1000) -> Iterator[Page]:
 
 
 def run_all(page: Page, address: str, name: str, seconds: float) -> None:
-    """Open a notebook, run all its cells and wait until they are done; raises RuntimeError if one fails."""
+    """Open a notebook, run all its cells and wait until they are done; RuntimeError if one fails."""
     page.set_default_timeout(1000 * seconds)
     page.goto(f"{address}/lab/tree/{name}")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
@@ -75,8 +75,10 @@ def run_all(page: Page, address: str, name: str, seconds: float) -> None:
     prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(prompt => prompt.textContent)"
     done = f"() => {{ const all = {prompts}; return /\\d/.test(all[0]) && !all.join('').includes('*') }}"
     page.wait_for_function(done)
-    if error := page.query_selector("[data-mime-type='application/vnd.jupyter.error']"):
-        raise RuntimeError(error.inner_text()[-2000:])
+    cells = page.evaluate("jupyterapp.shell.currentWidget.content.model.toJSON().cells")
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    if errors := [output for output in outputs if output["output_type"] == "error"]:
+        raise RuntimeError(f"{name}: {errors[0]['ename']}: {errors[0]['evalue']}")
 
 
 def drag(page: Page, slider: Locator, shares: list[float], pause: float = 0.0) -> None:
