@@ -9,7 +9,7 @@ from torch import Tensor
 from helpers.figures import COLOURS
 from helpers.store import Trained
 from helpers.vae import Autoencoders
-from helpers.widgets import chart, figure, flip, moving_points, picture, png, titled, transport
+from helpers.widgets import chart, figure, flip, frame_slider, moving_points, picture, player, png, titled
 
 COLUMNS = 5  # test images shown
 
@@ -43,8 +43,8 @@ def beta_explorer(sweeps: Mapping[str, Trained], x: Tensor, seed: int = 0) -> wi
         noise: [min(range(len(own)), key=lambda k: abs(own[k] / beta - 1)) for beta in betas]
         for noise, own in listed.items()
     }
-    slider, play = transport(len(betas), "β")
-    slider.readout, play.interval = False, 600
+    slider = frame_slider(len(betas), "β")
+    slider.readout = False
     fig, (ax,) = figure(1, 3.0, 2.6)
     columns, tracks, points = [], [], []
     for noise, run in sweeps.items():
@@ -63,9 +63,10 @@ def beta_explorer(sweeps: Mapping[str, Trained], x: Tensor, seed: int = 0) -> wi
     ax.legend()
     curve = chart(3.0, 2.6)
     tracks.append((curve, moving_points(fig, points)))
-    names = widgets.VBox([widgets.Label(name, layout=widgets.Layout(height="56px"))
-                          for name in ("test images", "rebuilt", "samples")])  # fmt: skip
-    explorer = widgets.VBox([widgets.HBox([titled("", names), *columns, curve]), widgets.HBox([play, slider])])
+    tall = widgets.Layout(height="56px")
+    names = widgets.VBox([widgets.Label(name, layout=tall) for name in ("test images", "rebuilt", "samples")])
+    rows = [titled("", names), *columns, curve], [player(slider, 600), slider]
+    explorer = widgets.VBox([widgets.HBox(row) for row in rows])
     explorer.slider, explorer.tracks, explorer.betas = slider, tracks, betas
     slider.observe(lambda change: flip(tracks, change.new), "value")
     flip(tracks, 0)

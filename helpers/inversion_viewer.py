@@ -9,7 +9,19 @@ from torch import Tensor, nn
 from helpers.certificate import KINDS
 from helpers.figures import COLOURS
 from helpers.inversion import gradient_descent, quasi_newton
-from helpers.widgets import chart, choice, figure, flip, moving_points, picture, png, thumbnails, titled, transport
+from helpers.widgets import (
+    chart,
+    choice,
+    figure,
+    flip,
+    frame_slider,
+    moving_points,
+    picture,
+    player,
+    png,
+    thumbnails,
+    titled,
+)
 
 STEPS, EVERY, BUDGETS = 200, 8, (5, 10, 20, 40, 80)  # gradient descent; its frames; evaluations of BFGS at a frame
 
@@ -49,13 +61,14 @@ class InversionViewer(widgets.VBox):
         self.model = choice("Model", list(generators))
         names = [f"test image {k + 1}" for k in range(len(images))]
         self.grid = thumbnails(images, names, self._choose, columns=len(images), side=44)
-        self.slider, self.play = transport(STEPS // EVERY + len(BUDGETS) + 2)
+        self.slider = frame_slider(STEPS // EVERY + len(BUDGETS) + 2)
         self.pictures, self.chart, self.words = picture(1, restarts, 4), chart(7.0, 1.8), widgets.Label()
-        self.which, _ = transport(1, "Minimum")
+        self.which = frame_slider(1, "Minimum")
         self.minimum, self.facts = picture(1, 3, 4), widgets.Label()
+        transport = widgets.HBox([player(self.slider), self.slider])
         super().__init__([
             widgets.HBox([self.model, self.grid]),
-            titled("Several starts", self.pictures), self.chart, widgets.HBox([self.play, self.slider]), self.words,
+            titled("Several starts", self.pictures), self.chart, transport, self.words,
             titled("Proved minima: test image, rebuilt, difference", self.minimum), self.which, self.facts,
         ])  # fmt: skip
         self.slider.observe(lambda change: flip(self.tracks, change.new), "value")

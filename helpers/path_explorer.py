@@ -12,7 +12,19 @@ from torch import Tensor, nn
 from helpers import classifier, paths
 from helpers.figures import COLOURS
 from helpers.inversion import invert
-from helpers.widgets import chart, choice, figure, flip, moving_points, picture, png, thumbnails, titled, transport
+from helpers.widgets import (
+    chart,
+    choice,
+    figure,
+    flip,
+    frame_slider,
+    moving_points,
+    picture,
+    player,
+    png,
+    thumbnails,
+    titled,
+)
 
 COARSE, EVALUATIONS = 17, 30  # points of a path found on demand; evaluations of the pullback energy on each grid
 RESTARTS, ITERATIONS = 2, 15  # of the inversion on demand
@@ -30,7 +42,8 @@ def side_by_side(frames: Mapping[str, Tensor], x_a: Tensor, x_b: Tensor) -> widg
     lengths = {len(images) for images in frames.values()}
     if len(lengths) != 1:
         raise ValueError(f"all paths need the same number of frames, not {sorted(lengths)}.")
-    slider, play = transport(lengths.pop())
+    slider = frame_slider(lengths.pop())
+    play = player(slider)
     pictures = [picture(zoom=4) for _ in range(len(frames) + 2)]
     pictures[0].value, pictures[-1].value = png(x_a, zoom=4), png(x_b, zoom=4)
     tracks = [
@@ -110,11 +123,11 @@ class PathExplorer(widgets.VBox):
                 self.known[name, len(x_a) + p, p] = {kind: path.flip(0) for kind, path in plain.items()}
         self.points, self.pair, self.busy = len(next(iter(plain.values()))), [p, len(x_a) + p], False
         self.model, self.kind = choice("Model", list(generators)), choice("Path", list(plain))
-        self.slider, self.play = transport(self.points, "Frame of t")
+        self.slider = frame_slider(self.points, "Frame of t")
         self.ends, self.picture = (picture(zoom=4), picture(zoom=4)), picture(zoom=8)
         self.chart, self.words, self.status = chart(3.2, 3.0), widgets.Label(), widgets.Label()
         self.button = widgets.Button(description="Compute this pair", button_style="primary")
-        self.progress = widgets.IntProgress(max=4, layout=widgets.Layout(visibility="hidden"))
+        self.progress = widgets.IntProgress(max=4, layout=widgets.Layout(display="none", width="160px"))
         names = [f"image {k + 1} of {len(self.images)}" for k in range(len(self.images))]
         self.grids = [thumbnails(self.images, names, partial(self._choose, end), 10) for end in (0, 1)]
         sides = zip(("from", "G(Z(t))", "to", ""), (self.ends[0], self.picture, self.ends[1], self.chart), strict=True)
@@ -124,7 +137,7 @@ class PathExplorer(widgets.VBox):
                 widgets.HBox([self.model, self.kind]),
                 widgets.HBox([self.button, self.progress, self.status]),
                 widgets.HBox([titled(*side) for side in sides]),
-                widgets.HBox([self.play, self.slider]),
+                widgets.HBox([player(self.slider), self.slider]),
                 self.words,
             ]
         )
@@ -169,7 +182,7 @@ class PathExplorer(widgets.VBox):
         self.thread.start()
 
     def _find(self, key: tuple[str, int, int]) -> None:
-        self.progress.layout.visibility, self.progress.value, self.status.value = "visible", 1, "Inverting both images"
+        self.progress.layout.display, self.progress.value, self.status.value = "flex", 1, "Inverting both images"
         try:
             steps = find_routes(self._generator(key[0]), *self.images[list(key[1:])], self.points)
             for step, then in zip(steps, ("Minimising U", "Minimising the pullback energy", ""), strict=True):
@@ -179,5 +192,5 @@ class PathExplorer(widgets.VBox):
             self.status.value = "Found from fewer starts, points and evaluations than this notebook's own pairs."
         except Exception as error:  # a thread's traceback would reach nobody
             self.status.value = f"Failed: {error}"
-        self.busy, self.progress.layout.visibility = False, "hidden"
+        self.busy, self.progress.layout.display = False, "none"
         self.select()

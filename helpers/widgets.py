@@ -76,14 +76,21 @@ def figure(rows: int, width: float, height: float) -> tuple[Figure, Sequence[Axe
     return fig, np.atleast_1d(fig.subplots(rows, 1, sharex=True))
 
 
-def transport(frames: int, description: str = "Frame") -> tuple[widgets.IntSlider, widgets.Play]:
-    """A slider over so many frames, and a player that the browser itself couples to it."""
-    slider = widgets.IntSlider(
-        min=0, max=frames - 1, description=description, continuous_update=True, layout=widgets.Layout(width="420px")
-    )
-    play = widgets.Play(min=0, max=frames - 1, interval=80, description="Play")
-    slider.link = widgets.jslink((play, "value"), (slider, "value"))
-    return slider, play
+def frame_slider(frames: int, description: str = "Frame") -> widgets.IntSlider:
+    """A slider over so many frames."""
+    layout = widgets.Layout(width="420px")
+    return widgets.IntSlider(min=0, max=frames - 1, description=description, continuous_update=True, layout=layout)
+
+
+def player(slider: widgets.IntSlider, interval: int = 80) -> widgets.Play:
+    """A button that plays a slider's frames, from where it stands, `interval` ms each.
+
+    The browser couples them one way only: both ways each move would be told twice, and take twice as long.
+    """
+    play = widgets.Play(min=slider.min, max=slider.max, interval=interval, description="Play")
+    slider.link = widgets.jsdlink((play, "value"), (slider, "value"))
+    play.observe(lambda change: change.new and setattr(play, "value", slider.value), "playing")
+    return play
 
 
 def flip(tracks: Sequence[Track], frame: int) -> None:

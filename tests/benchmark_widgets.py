@@ -75,7 +75,7 @@ def measure(page: lab.Page, explorer: lab.Locator, which: int, steps: int, moves
     sweep = np.abs(np.linspace(-1, 1, 13))[:-1]
     lab.drag(page, slider, list(sweep), pause=0.1)
     picture.evaluate(PROBE)
-    lab.drag(page, slider, list(np.resize(sweep, steps)), pause=0.25)
+    lab.drag(page, slider, list(np.resize(sweep, steps)), pause=0.2)
     times = np.array(page.evaluate("window.times"))
     before = memory(page)
     lab.drag(page, slider, list(np.resize(np.abs(np.linspace(-1, 1, 101)), moves)), pause=0.01)

@@ -66,6 +66,8 @@ def test_side_by_side_shows_the_frame_of_every_path():
     assert (explorer.slider.min, explorer.slider.max) == (0, 4)
     assert explorer.slider.continuous_update and explorer.slider.description
     assert explorer.slider.link.source == (explorer.play, "value")
+    explorer.slider.value, explorer.play.playing = 2, True
+    assert explorer.play.value == 2, "it plays from where the slider stands"
     for index in (3, 0, 4):
         explorer.slider.value = index
         for shown, images in zip(explorer.pictures[1:-1], frames.values(), strict=True):
