@@ -46,7 +46,7 @@ def beta_explorer(sweeps: Mapping[str, Trained], x: Tensor, seed: int = 0) -> wi
     slider = frame_slider(len(betas), "β")
     slider.readout = False
     fig, (ax,) = figure(1, 3.0, 2.6)
-    columns, tracks, points = [], [], []
+    columns, tracks, labels, points = [], [], [], []
     for noise, run in sweeps.items():
         scores, own = run.modules["scores"], members[noise]
         rate, error = scores.rate.cpu().numpy(), scores.distortion.cpu().numpy()
@@ -57,12 +57,12 @@ def beta_explorer(sweeps: Mapping[str, Trained], x: Tensor, seed: int = 0) -> wi
         tracks.append((shown, [pictures[k] for k in own]))
         near = ["" if listed[noise][k] == beta else "nearest: " for k, beta in zip(own, betas, strict=True)]
         said = [f"β = {listed[noise][k]:.3g}, R = {rate[k]:.1f}, D = {error[k]:.1f}" for k in own]
-        tracks.append((words, [note + text for note, text in zip(near, said, strict=True)]))
+        labels.append((words, [note + text for note, text in zip(near, said, strict=True)]))
         columns.append(titled(noise.replace("g", "G"), widgets.VBox([shown, words])))
     ax.set(xlabel="rate (nats)", ylabel="squared error", xlim=(0, None), ylim=(0, None))
     ax.legend()
     curve = chart(3.0, 2.6)
-    tracks.append((curve, moving_points(fig, points)))
+    tracks += [(curve, moving_points(fig, points)), *labels]
     tall = widgets.Layout(height="56px")
     names = widgets.VBox([widgets.Label(name, layout=tall) for name in ("test images", "rebuilt", "samples")])
     rows = [titled("", names), *columns, curve], [player(slider, 600), slider]

@@ -108,7 +108,7 @@ def thumbnails(
     """
     size = widgets.Layout(width=f"{side}px", height=f"{side}px", padding="0", margin="1px")
     buttons = [widgets.Button(tooltip=name, layout=size) for name in names]
-    rules = [".ink-chosen {outline: 3px solid #D55E00; outline-offset: -2px}"]
+    rules = [".ink-chosen {outline: 3px solid #D55E00 !important; outline-offset: -2px}"]
     for number, (button, image) in enumerate(zip(buttons, images, strict=True)):
         code = base64.b64encode(png(image, zoom=1)).decode()
         rules.append(f".ink-{button.model_id} {{background: 0/cover url(data:image/png;base64,{code}) !important;")

@@ -200,7 +200,7 @@ def test_beta_slider_moves_both_sweeps_and_says_where_one_has_no_such_beta(sweep
     for index in range(3):
         explorer.slider.value = index
         seen.append([widget.value for widget, _ in explorer.tracks])
-    gaussian, said, echo, echo_said, curve = zip(*seen, strict=True)
+    gaussian, echo, curve, said, echo_said = zip(*seen, strict=True)
     assert len(set(gaussian)) == len(set(curve)) == 3 and echo[0] != echo[1] == echo[2]
     assert said[2].startswith("β = 10,") and echo_said[2].startswith("nearest: β = 1,")
     assert pixels(gaussian[0]).shape == (4 * 56, COLUMNS * 56)
