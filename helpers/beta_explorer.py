@@ -59,7 +59,7 @@ def beta_explorer(sweeps: Mapping[str, Trained], x: Tensor, seed: int = 0) -> wi
         said = [f"β = {listed[noise][k]:.3g}, R = {rate[k]:.1f}, D = {error[k]:.1f}" for k in own]
         labels.append((words, [note + text for note, text in zip(near, said, strict=True)]))
         columns.append(titled(noise.replace("g", "G"), widgets.VBox([shown, words])))
-    ax.set(xlabel="rate (nats)", ylabel="squared error", xlim=(0, None), ylim=(0, None))
+    ax.set(xlabel="rate (nats)", ylabel="squared error", xlim=(0, None), ylim=(0, 1.1 * ax.dataLim.y1))
     ax.legend()
     curve = chart(3.0, 2.6)
     tracks += [(curve, moving_points(fig, points)), *labels]

@@ -64,6 +64,7 @@ class InversionViewer(widgets.VBox):
         self.slider = frame_slider(STEPS // EVERY + len(BUDGETS) + 2)
         self.pictures, self.chart, self.words = picture(1, restarts, 4), chart(7.0, 1.8), widgets.Label()
         self.which = frame_slider(1, "Minimum")
+        self.which.readout = False  # the words below count from 1
         self.minimum, self.facts = picture(1, 3, 4), widgets.Label()
         transport = widgets.HBox([player(self.slider), self.slider])
         super().__init__([
