@@ -1,4 +1,5 @@
-# `make` prints the targets. Everything is set up on demand: .venv with pip, and TeX with apt-get where make runs as root.
+# `make` prints the targets. Everything is set up on demand: .venv with pip, TeX and, for the tests, a browser with apt-get
+# where make runs as root.
 #
 # Variables: AUTHOR, COLLABORATORS, HOURS, TITLE (the title block, see report/report.toml); REDUCED=1 (tiny parameters,
 # minutes, into report/build/reduced.pdf); RETRAIN=1 (train every model anew; RETRAIN=all: also those of which only the
@@ -13,6 +14,7 @@ SHELL := /bin/bash
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 DEBIAN := texlive-xetex texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended lmodern fonts-texgyre \
   fonts-texgyre-math fonts-dejavu-core fonts-noto-cjk pandoc poppler-utils
+DEBIAN_TEST := chromium
 
 # The title block goes by environment and verbatim: no shell sees its quotes, and make expands none of its dollars.
 override AUTHOR := $(value AUTHOR)
@@ -43,13 +45,14 @@ html: setup ## run all notebooks and write only report/report.html
 submission: $(ENVIRONMENT) ## write what is handed in: the PDF and an archive of the code, into report/build/submission
 	@$(RUN) report/submission.py
 
-test: setup lint ## check style, then run all tests
+test: setup chromium lint ## check style, then run all tests
 	@$(RUN) -m pytest
 
-benchmark: $(ENVIRONMENT) ## time the echo sampler, the GANs' training loop and inversion (minutes; nothing passes or fails)
+benchmark: $(ENVIRONMENT) chromium ## time the sampler, the GANs' training, inversion and the sliders (minutes; nothing passes or fails)
 	@$(RUN) tests/benchmark_echo.py
 	@TQDM_DISABLE=1 $(RUN) tests/benchmark_gan.py
 	@$(RUN) tests/benchmark_inversion.py
+	@$(RUN) tests/benchmark_widgets.py
 
 notebooks: $(ENVIRONMENT) ## open JupyterLab, on this machine only
 	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks
@@ -85,16 +88,27 @@ clean: ## remove .venv, caches and the build folder; notebooks, models and the P
 mnist: $(ENVIRONMENT)
 	@$(if $(filter 4,$(words $(wildcard data/*-ubyte.gz))),:,$(RUN) -m helpers.fetch)
 
-.PHONY: tex
-tex:
+# What apt-get installs where make runs as root; elsewhere a sentence says what is missing, and for what.
+define debian
 	@if command -v dpkg-query >/dev/null; then \
-	  missing=; for p in $(DEBIAN); do \
+	  missing=; for p in $(1); do \
 	    dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	  if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ]; then \
 	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
 	  elif [ -n "$$missing" ]; then \
-	    echo "The PDF needs these Debian packages, have them installed as root: apt-get install$$missing" >&2; \
+	    echo "$(2), have them installed as root: apt-get install$$missing" >&2; \
 	  fi; \
-	elif ! command -v xelatex >/dev/null || ! command -v pandoc >/dev/null; then \
-	  echo 'The PDF needs xelatex (TeX Live) and pandoc, which were not found.' >&2; \
+	elif $(3); then \
+	  echo $(4) >&2; \
 	fi
+endef
+
+.PHONY: tex chromium
+tex:
+	$(call debian,$(DEBIAN),The PDF needs these Debian packages,\
+	  ! command -v xelatex >/dev/null || ! command -v pandoc >/dev/null,\
+	  'The PDF needs xelatex (TeX Live) and pandoc: they were not found.')
+
+chromium:
+	$(call debian,$(DEBIAN_TEST),The test in a browser is skipped without these Debian packages,\
+	  ! command -v chromium >/dev/null,'The test in a browser needs chromium: it was not found.')

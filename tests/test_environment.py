@@ -6,7 +6,7 @@ import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
 
-CONDA_NAMES = {"torch": "pytorch"}  # where conda-forge's name is not PyPI's
+CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}  # where conda-forge's name is not PyPI's
 ONLY_CONDA = {"pip", "pandoc"}  # pip installs this project, pandoc is no Python package
 
 

@@ -1,4 +1,4 @@
-"""The explorers: a move of a slider changes the picture, and the frames are the paths' own."""
+"""The explorers: a move of a slider changes the picture, a click the code, and the frames are the paths' own."""
 
 import io
 
@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
-from helpers import widgets
+from helpers import inversion_viewer, path_explorer, vae, widgets
+from helpers.beta_explorer import COLUMNS, beta_explorer
+from helpers.classifier import Classifier
+from helpers.inversion import gradient_descent
+from helpers.latent_explorer import GRID, latent_explorer, principal_directions
 from helpers.networks import Generator
 
 
@@ -15,23 +20,10 @@ def pixels(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
-def follow(explorer) -> None:
-    """Do what the browser does: carry each link's source to its target."""
-    for link in explorer.links:
-        (source, name), (target, attribute) = link.source, link.target
-        setattr(target, attribute, getattr(source, name))
-
-
 @pytest.fixture
 def generator():
     torch.manual_seed(0)
     return Generator(8, 32, 8).eval().requires_grad_(False)
-
-
-@pytest.fixture
-def explorer():
-    frames = {kind: torch.rand(5, 1, 28, 28) * 2 - 1 for kind in ("straight", "least U")}
-    return widgets.path_explorer(frames, -torch.ones(1, 28, 28), torch.ones(1, 28, 28)), frames
 
 
 def test_png_is_the_image_with_dark_ink():
@@ -42,57 +34,137 @@ def test_png_is_the_image_with_dark_ink():
     assert np.abs(shown[:: widgets.ZOOM, :: widgets.ZOOM] / 127.5 - 1 + image[0].numpy()).max() < 0.01
 
 
-def test_slider_shows_the_frame_of_every_path(explorer):
-    explorer, frames = explorer
+def test_png_of_several_images_fills_rows_of_columns():
+    shown = pixels(widgets.png(torch.stack([torch.full((1, 28, 28), v) for v in (-1.0, 0.0, 0.5, 1.0)]), 2, zoom=1))
+    assert shown.shape == (56, 56)
+    assert [shown[0, 0], shown[0, 30], shown[30, 0], shown[30, 30]] == [255, 128, 64, 0]
+
+
+def test_points_move_over_a_figure_that_stays():
+    fig, (ax,) = widgets.figure(1, 2.0, 1.0)
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    frames = [pixels(f) for f in widgets.moving_points(fig, [(ax, [0.2, 0.8, 0.8], [0.5, 0.5, np.nan], "#ff0000")])]
+    red = [np.argwhere((frame == [255, 0, 0]).all(2)) for frame in frames]
+    assert len(red[0]) and len(red[1]) and not len(red[2])
+    assert (red[1] - red[0])[:, 1].min() > 100 and (red[0][:, 0] == red[1][:, 0]).all()
+    assert frames[0].shape == (200, 400, 3)
+
+
+def test_thumbnails_are_buttons_that_tell_their_number():
+    clicked = []
+    grid = widgets.thumbnails(torch.zeros(5, 1, 28, 28), list("abcde"), clicked.append, columns=3)
+    grid.buttons[3].click()
+    assert clicked == [3] and [len(row.children) for row in grid.children[1:]] == [3, 2]
+    for number in (3, 1):
+        grid.mark(number)
+        assert [k for k, button in enumerate(grid.buttons) if "ink-chosen" in button._dom_classes] == [number]
+
+
+def test_side_by_side_shows_the_frame_of_every_path():
+    frames = {kind: torch.rand(5, 1, 28, 28) * 2 - 1 for kind in ("straight", "least U")}
+    explorer = path_explorer.side_by_side(frames, -torch.ones(1, 28, 28), torch.ones(1, 28, 28))
     assert (explorer.slider.min, explorer.slider.max) == (0, 4)
     assert explorer.slider.continuous_update and explorer.slider.description
+    assert explorer.slider.link.source == (explorer.play, "value")
+    explorer.slider.value, explorer.play.playing = 2, True
+    assert explorer.play.value == 2, "it plays from where the slider stands"
     for index in (3, 0, 4):
-        explorer.play.value = index
-        follow(explorer)
-        for kind, stack in explorer.stacks.items():
-            assert stack.selected_index == explorer.slider.value == index
-            assert stack.children[stack.selected_index].value == widgets.png(frames[kind][index])
-
-
-def test_each_stack_is_linked_in_the_browser(explorer):
-    explorer, _ = explorer
-    targets = [link.target for link in explorer.links if link.source == (explorer.slider, "value")]
-    assert targets == [(stack, "selected_index") for stack in explorer.stacks.values()]
-    assert all(type(link).__name__ == "Link" for link in explorer.links)
-
-
-def test_ends_stand_beside_the_paths(explorer):
-    explorer, _ = explorer
-    columns = explorer.children[0].children
-    assert [column.children[0].value for column in columns] == ["from", "straight", "least U", "to"]
-    assert pixels(columns[0].children[1].value).min() == 255 and pixels(columns[-1].children[1].value).max() == 0
+        explorer.slider.value = index
+        for shown, images in zip(explorer.pictures[1:-1], frames.values(), strict=True):
+            assert shown.value == widgets.png(images[index], zoom=4)
+    assert pixels(explorer.pictures[0].value).min() == 255 and pixels(explorer.pictures[-1].value).max() == 0
 
 
 def test_paths_of_different_length_are_refused():
     frames = {"a": torch.zeros(3, 1, 28, 28), "b": torch.zeros(4, 1, 28, 28)}
     with pytest.raises(ValueError, match="frames"):
-        widgets.path_explorer(frames, torch.zeros(1, 28, 28), torch.zeros(1, 28, 28))
+        path_explorer.side_by_side(frames, torch.zeros(1, 28, 28), torch.zeros(1, 28, 28))
+
+
+@pytest.fixture
+def paths_of_pairs(generator):
+    x = torch.rand(2, 2, 1, 28, 28) * 2 - 1
+    routes = {"straight line": torch.randn(2, 5, 8), "great arc": torch.randn(2, 5, 8)}
+    routes |= {"least $U$": torch.randn(2, 5, 8), "pullback": torch.randn(2, 5, 8)}
+    judge = Classifier(4).eval()
+    return path_explorer.PathExplorer(
+        {"GAN": generator, "other": lambda: generator}, judge, *x, {"GAN": routes}
+    ), routes
+
+
+def test_path_explorer_shows_image_place_and_words_of_a_known_pair(paths_of_pairs, generator):
+    explorer, routes = paths_of_pairs
+    seen = []
+    for kind, path in routes.items():
+        explorer.kind.value = kind.replace("$", "")
+        for index in (2, 4):
+            explorer.slider.value = index
+            assert explorer.picture.value == widgets.png(generator(path[1, index : index + 1])[0], zoom=8)
+            assert explorer.words.value.startswith(f"t = {index / 4:.2f}")
+            seen.append(explorer.chart.value)
+    assert len(set(seen)) == len(seen)
+    explorer.pair.reverse()
+    explorer.slider.value = 0
+    explorer.select()
+    assert explorer.picture.value == widgets.png(generator(path[1, 4:])[0], zoom=8), "the way back is known, too"
+
+
+def test_path_explorer_computes_an_unknown_pair_in_a_thread(paths_of_pairs, monkeypatch):
+    explorer, _ = paths_of_pairs
+    monkeypatch.setattr(path_explorer, "ITERATIONS", 2)
+    monkeypatch.setattr(path_explorer, "COARSE", 5)
+    assert explorer.button.disabled and not explorer.slider.disabled
+    explorer.model.value = "other"
+    explorer.grids[0].buttons[2].click()
+    assert explorer.slider.disabled and not explorer.button.disabled and explorer.words.value == "Not computed yet."
+    explorer.button.click()
+    explorer.thread.join(60)
+    assert explorer.button.disabled and not explorer.slider.disabled and explorer.progress.value == 4
+    shown = []
+    for kind in explorer.kind.options:
+        explorer.kind.value = kind
+        explorer.slider.value = 3
+        shown.append(explorer.picture.value)
+    assert explorer.words.value.startswith("t = 0.75") and len(set(shown)) > 1
+
+
+def test_path_explorer_says_what_failed_and_goes_on(paths_of_pairs):
+    explorer, _ = paths_of_pairs
+    explorer.generators["other"] = nn.Identity()
+    explorer.model.value = "other"
+    explorer.button.click()
+    explorer.thread.join(60)
+    assert explorer.status.value.startswith("Failed") and not explorer.button.disabled
+    explorer.model.value = "GAN"
+    assert not explorer.slider.disabled
+
+
+def test_path_explorer_asks_for_two_different_images(paths_of_pairs):
+    explorer, _ = paths_of_pairs
+    explorer.grids[0].buttons[explorer.pair[1]].click()
+    assert explorer.button.disabled and "different" in explorer.words.value
 
 
 def test_latent_slider_changes_the_picture(generator):
-    explorer = widgets.latent_explorer(generator, count=3)
+    explorer = latent_explorer(generator, count=3)
     before = explorer.picture.value
     explorer.sliders[1].value = 2.0
     assert explorer.picture.value != before
     expected = generator((explorer.z + 2.0 * explorer.directions[1])[None])[0]
-    assert explorer.picture.value == widgets.png(expected)
+    assert explorer.picture.value == widgets.png(expected, zoom=10)
     explorer.sliders[1].value = 0.0
     assert explorer.picture.value == before
 
 
-def test_new_sample_changes_code_and_resets_sliders(generator):
-    explorer = widgets.latent_explorer(generator, count=2)
+@pytest.mark.parametrize("how", ["button", "grid"])
+def test_another_code_resets_the_sliders(generator, how):
+    explorer = latent_explorer(generator, count=2)
     explorer.sliders[0].value = 1.5
-    z, picture = explorer.z, explorer.picture.value
-    explorer.button.click()
-    assert not torch.equal(explorer.z, z) and explorer.picture.value != picture
+    z, shown = explorer.z, explorer.picture.value
+    (explorer.button if how == "button" else explorer.grid.buttons[GRID - 1]).click()
+    assert not torch.equal(explorer.z, z) and explorer.picture.value != shown
     assert [slider.value for slider in explorer.sliders] == [0.0, 0.0]
-    assert explorer.picture.value == widgets.png(generator(explorer.z[None])[0])
+    assert explorer.picture.value == widgets.png(generator(explorer.z[None])[0], zoom=10)
     moved = explorer.picture.value
     explorer.sliders[0].value = 1.5
     assert explorer.picture.value != moved
@@ -100,7 +172,7 @@ def test_new_sample_changes_code_and_resets_sliders(generator):
 
 def test_principal_directions_change_the_image_most(generator):
     z = torch.randn(8)
-    directions = widgets.principal_directions(generator, z, 8)
+    directions = principal_directions(generator, z, 8)
     assert torch.allclose(directions @ directions.T, torch.eye(8), atol=1e-5)
     step = 1e-3
     changes = (generator(z + step * directions) - generator(z[None])).flatten(1).norm(dim=1)
@@ -110,4 +182,69 @@ def test_principal_directions_change_the_image_most(generator):
 @pytest.mark.parametrize("count", [0, 9])
 def test_too_many_directions_are_refused(generator, count):
     with pytest.raises(ValueError, match="count"):
-        widgets.latent_explorer(generator, count=count)
+        latent_explorer(generator, count=count)
+
+
+@pytest.fixture
+def sweeps(tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELS", str(tmp_path))
+    tiny = {"epochs": 1, "images": 256, "width": 8, "batch": 128, "latent": 4}
+    betas = {"gaussian": [0.1, 1.0, 10.0], "echo": [0.1, 1.0]}
+    return {noise: vae.train(f"tiny-{noise}", own, noise, **tiny) for noise, own in betas.items()}
+
+
+def test_beta_slider_moves_both_sweeps_and_says_where_one_has_no_such_beta(sweeps):
+    explorer = beta_explorer(sweeps, vae.pixels("test")[:256])
+    assert explorer.betas == [0.1, 1.0, 10.0]
+    seen = []
+    for index in range(3):
+        explorer.slider.value = index
+        seen.append([widget.value for widget, _ in explorer.tracks])
+    gaussian, echo, curve, said, echo_said = zip(*seen, strict=True)
+    assert len(set(gaussian)) == len(set(curve)) == 3 and echo[0] != echo[1] == echo[2]
+    assert said[2].startswith("β = 10,") and echo_said[2].startswith("nearest: β = 1,")
+    assert pixels(gaussian[0]).shape == (4 * 56, COLUMNS * 56)
+
+
+def test_beta_explorer_needs_networks(sweeps):
+    del sweeps["echo"].modules["autoencoders"]
+    with pytest.raises(ValueError, match="networks"):
+        beta_explorer(sweeps, vae.pixels("test")[:256])
+
+
+def test_descent_is_recorded_as_it_runs(generator):
+    x, start = torch.zeros(1, 28, 28), torch.randn(2, 8)
+    codes, names = inversion_viewer.descent(generator, x, start, start)
+    assert len(codes) == len(names) and torch.equal(codes[0], start) and names[1] == "gradient descent, step 8"
+    landed = gradient_descent(generator, x.flatten().expand(2, -1), start, inversion_viewer.STEPS)
+    assert torch.equal(codes[inversion_viewer.STEPS // inversion_viewer.EVERY], landed)
+
+
+class Ends:
+    """Two digits, three starts; of the second digit nothing is proved."""
+
+    z = torch.randn(2, 3, 8)
+    loss = torch.tensor([[3.0, 1.0, 2.0], [1.0, 1.0, 1.0]])
+    kind = torch.tensor([[1.0, 0.0, 2.0], [3.0, 3.0, 2.0]])
+    kinks, residual = torch.ones(2, 3), torch.full((2, 3), 1e-9)
+
+
+def test_inversion_viewer_shows_starts_and_minima(generator):
+    images = torch.rand(2, 1, 28, 28) * 2 - 1
+    viewer = inversion_viewer.InversionViewer({"GAN": generator}, images, {"GAN": Ends}, restarts=2)
+    first = viewer.pictures.value, viewer.chart.value, viewer.words.value
+    viewer.slider.value = viewer.slider.max
+    assert all(
+        a != b for a, b in zip(first, (viewer.pictures.value, viewer.chart.value, viewer.words.value), strict=True)
+    )
+    assert viewer.pictures.value == widgets.png(generator(Ends.z[0, :2]), 2, 4)
+    assert (
+        viewer.which.max == 1
+        and viewer.facts.value.startswith("1 of 2: smooth minimum")
+        and "1.00" in viewer.facts.value
+    )
+    best = viewer.minimum.value
+    viewer.which.value = 1
+    assert viewer.minimum.value != best and viewer.facts.value.startswith("2 of 2: kink minimum")
+    viewer.grid.buttons[1].click()
+    assert viewer.which.max == 0 and viewer.facts.value == "None is proved."

@@ -1,0 +1,73 @@
+"""β under the mouse: reconstructions, samples and the place on the rate-distortion curve, Gaussian beside echo."""
+
+from collections.abc import Mapping
+
+import ipywidgets as widgets
+import torch
+from torch import Tensor
+
+from helpers.figures import COLOURS
+from helpers.store import Trained
+from helpers.vae import Autoencoders
+from helpers.widgets import chart, figure, flip, frame_slider, moving_points, picture, player, png, titled
+
+COLUMNS = 5  # test images shown
+
+
+@torch.no_grad()
+def look(model: Autoencoders, x: Tensor, seed: int) -> Tensor:
+    """For each member test images, their reconstructions and two rows of samples: (K, 4 · COLUMNS, 784) in [−1, 1].
+
+    x: (N, 784) in [0, 1] with N ≥ 3 · COLUMNS. Gaussian samples are decoded from the prior; an echo's marginal is that
+    of codes of random data, so its samples are decoded from codes of other images.
+    """
+    rng = torch.Generator(x.device).manual_seed(seed)
+    decoded = model.decode(model.sample(*model.encode(x), rng))[:, : 3 * COLUMNS]
+    if model.noise == "gaussian":
+        prior = torch.randn(2 * COLUMNS, model.latent, generator=rng, device=x.device)
+        decoded[:, COLUMNS:] = model.decode(prior.expand(len(decoded), -1, -1))
+    return 2 * torch.cat([x[:COLUMNS].expand(len(decoded), -1, -1), decoded], 1) - 1
+
+
+def beta_explorer(sweeps: Mapping[str, Trained], x: Tensor, seed: int = 0) -> widgets.VBox:
+    """One slider over all β of some sweeps; a sweep that lacks a β shows its nearest and says so.
+
+    sweeps: by the noise, "gaussian" or "echo", with networks kept. x: (N, 784) in [0, 1], N of some hundreds: an echo
+    comes from the batch. Raises ValueError if a sweep has kept its scores alone.
+    """
+    if any("autoencoders" not in run.modules for run in sweeps.values()):
+        raise ValueError("a sweep without its networks can show no images: choose one that keeps them.")
+    listed = {noise: run.record["config"]["betas"] for noise, run in sweeps.items()}
+    betas = sorted({beta for own in listed.values() for beta in own})
+    members = {
+        noise: [min(range(len(own)), key=lambda k: abs(own[k] / beta - 1)) for beta in betas]
+        for noise, own in listed.items()
+    }
+    slider = frame_slider(len(betas), "β")
+    slider.readout = False
+    fig, (ax,) = figure(1, 3.0, 2.6)
+    columns, tracks, labels, points = [], [], [], []
+    for noise, run in sweeps.items():
+        scores, own = run.modules["scores"], members[noise]
+        rate, error = scores.rate.cpu().numpy(), scores.distortion.cpu().numpy()
+        ax.plot(rate, error, color=COLOURS[noise], label=noise.replace("g", "G"))
+        points.append((ax, rate[own], error[own], COLOURS[noise]))
+        shown, words = picture(4, COLUMNS, 2), widgets.Label()
+        pictures = [png(images, COLUMNS, 2) for images in look(run.modules["autoencoders"], x, seed)]
+        tracks.append((shown, [pictures[k] for k in own]))
+        near = ["" if listed[noise][k] == beta else "nearest: " for k, beta in zip(own, betas, strict=True)]
+        said = [f"β = {listed[noise][k]:.3g}, R = {rate[k]:.1f}, D = {error[k]:.1f}" for k in own]
+        labels.append((words, [note + text for note, text in zip(near, said, strict=True)]))
+        columns.append(titled(noise.replace("g", "G"), widgets.VBox([shown, words])))
+    ax.set(xlabel="rate (nats)", ylabel="squared error", xlim=(0, None), ylim=(0, 1.1 * ax.dataLim.y1))
+    ax.legend()
+    curve = chart(3.0, 2.6)
+    tracks += [(curve, moving_points(fig, points)), *labels]
+    tall = widgets.Layout(height="56px")
+    names = widgets.VBox([widgets.Label(name, layout=tall) for name in ("test images", "rebuilt", "samples")])
+    rows = [titled("", names), *columns, curve], [player(slider, 600), slider]
+    explorer = widgets.VBox([widgets.HBox(row) for row in rows])
+    explorer.slider, explorer.tracks, explorer.betas = slider, tracks, betas
+    slider.observe(lambda change: flip(tracks, change.new), "value")
+    flip(tracks, 0)
+    return explorer
