@@ -46,26 +46,30 @@ def beta_explorer(sweeps: Mapping[str, Trained], x: Tensor, seed: int = 0) -> wi
     slider = frame_slider(len(betas), "β")
     slider.readout = False
     fig, (ax,) = figure(1, 3.0, 2.6)
-    columns, tracks, labels, points = [], [], [], []
+    looks, words, points = [], [], []
     for noise, run in sweeps.items():
         scores, own = run.modules["scores"], members[noise]
         rate, error = scores.rate.cpu().numpy(), scores.distortion.cpu().numpy()
         ax.plot(rate, error, color=COLOURS[noise], label=noise.replace("g", "G"))
         points.append((ax, rate[own], error[own], COLOURS[noise]))
-        shown, words = picture(4, COLUMNS, 2), widgets.Label()
-        pictures = [png(images, COLUMNS, 2) for images in look(run.modules["autoencoders"], x, seed)]
-        tracks.append((shown, [pictures[k] for k in own]))
-        near = ["" if listed[noise][k] == beta else "nearest: " for k, beta in zip(own, betas, strict=True)]
+        looks.append(look(run.modules["autoencoders"], x, seed)[own].unflatten(1, (4, COLUMNS)))
+        near = ["" if listed[noise][k] == beta else "nearest " for k, beta in zip(own, betas, strict=True)]
         said = [f"β = {listed[noise][k]:.3g}, R = {rate[k]:.1f}, D = {error[k]:.1f}" for k in own]
-        labels.append((words, [note + text for note, text in zip(near, said, strict=True)]))
-        columns.append(titled(noise.replace("g", "G"), widgets.VBox([shown, words])))
+        words.append([f"{noise}: {note}{text}" for note, text in zip(near, said, strict=True)])
     ax.set(xlabel="rate (nats)", ylabel="squared error", xlim=(0, None), ylim=(0, 1.1 * ax.dataLim.y1))
     ax.legend()
-    curve = chart(3.0, 2.6)
-    tracks += [(curve, moving_points(fig, points)), *labels]
+    shown, curve, label = picture(4, COLUMNS * len(sweeps), 2), chart(3.0, 2.6), widgets.Label()
+    sheets = torch.cat(looks, 2).flatten(1, 2)  # side by side: one picture is one message
+    tracks = [
+        (shown, [png(sheet, COLUMNS * len(sweeps), 2) for sheet in sheets]),
+        (curve, moving_points(fig, points)),
+        (label, ["   |   ".join(parts) for parts in zip(*words, strict=True)]),
+    ]
     tall = widgets.Layout(height="56px")
     names = widgets.VBox([widgets.Label(name, layout=tall) for name in ("test images", "rebuilt", "samples")])
-    rows = [titled("", names), *columns, curve], [player(slider, 600), slider]
+    half = widgets.Layout(width=f"{56 * COLUMNS}px")
+    heads = widgets.HBox([widgets.Label(noise.replace("g", "G"), layout=half) for noise in sweeps])
+    rows = [titled("", names), widgets.VBox([heads, shown]), curve], [player(slider, 600), slider], [label]
     explorer = widgets.VBox([widgets.HBox(row) for row in rows])
     explorer.slider, explorer.tracks, explorer.betas = slider, tracks, betas
     slider.observe(lambda change: flip(tracks, change.new), "value")

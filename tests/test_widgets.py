@@ -200,10 +200,12 @@ def test_beta_slider_moves_both_sweeps_and_says_where_one_has_no_such_beta(sweep
     for index in range(3):
         explorer.slider.value = index
         seen.append([widget.value for widget, _ in explorer.tracks])
-    gaussian, echo, curve, said, echo_said = zip(*seen, strict=True)
-    assert len(set(gaussian)) == len(set(curve)) == 3 and echo[0] != echo[1] == echo[2]
-    assert said[2].startswith("β = 10,") and echo_said[2].startswith("nearest: β = 1,")
-    assert pixels(gaussian[0]).shape == (4 * 56, COLUMNS * 56)
+    shown, curve, said = zip(*seen, strict=True)
+    left, right = zip(*(np.hsplit(pixels(sheet), 2) for sheet in shown), strict=True)
+    assert left[0].shape == right[0].shape == (4 * 56, COLUMNS * 56) and len(set(curve)) == 3
+    assert (left[0] != left[1]).any() and (left[1] != left[2]).any()
+    assert (right[0] != right[1]).any() and (right[1] == right[2]).all()
+    assert "gaussian: β = 10," in said[2] and "echo: nearest β = 1," in said[2]
 
 
 def test_beta_explorer_needs_networks(sweeps):
