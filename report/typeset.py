@@ -99,6 +99,8 @@ def _xelatex(tex: Path, *options: str) -> None:
     command = ["xelatex", "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error"]
     done = _tool([*command, *options, tex.name], tex.parent)
     if done.returncode:
+        if shutil.disk_usage(tex.parent).free < 2**16:
+            raise BuildError(f"no space is left in {tex.parent}: make room and run the same command.")
         absent = re.search(r"File `([^']+)' not found|font \"([^\"]+)\" cannot be", done.stdout)
         if absent:
             raise BuildError(f"LaTeX lacks {absent[1] or absent[2]}: {INSTALL}.")
