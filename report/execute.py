@@ -60,6 +60,7 @@ def run(source: Path, target: Path, parameters: dict) -> float:
     used.write_text("")
     os.environ["MODELS_USED"] = str(used)  # the notebook's kernel notes there what it loads or trains
     logging.getLogger("papermill").setLevel(logging.ERROR)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a Ctrl-C leaves behind is no news
     os.environ |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PLATFORM_DIRS": "1"}  # both silence start-up notes
     begin = time.monotonic()
     try:

@@ -42,7 +42,13 @@ def start(workshop: Workshop, *options: str, **environment: str) -> subprocess.P
     command += ["--output", workshop.pdf, "--notebooks", workshop.notebooks, *options]
     settings = os.environ | {"MODELS": str(workshop.folder / "models")} | environment
     return subprocess.Popen(
-        command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        env=settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
 
 
