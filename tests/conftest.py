@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "report"))  # its modules are scripts beside build.py, no package
+
+import merge  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -45,13 +48,38 @@ class Workshop:
         ]
         nbformat.write(notebook, self.notebooks / f"{name}.ipynb")
 
-    def build(self, *options: str, **environment: str) -> subprocess.CompletedProcess:
-        """Run report/build.py as make does; models go to a folder that starts empty."""
+    def merged(self, markdown: str) -> nbformat.NotebookNode:
+        """A notebook that was not executed, merged for the report, with a cell of this Markdown at its end."""
+        self.write("01_only")
+        whole = merge.merge(sorted(self.notebooks.iterdir()))
+        whole.cells.append(nbformat.v4.new_markdown_cell(markdown))
+        return whole
+
+    def start(self, *options: str, **environment: str) -> subprocess.Popen:
+        """Start report/build.py as make does, in a process group of its own; models go to a folder at first empty."""
         command = [sys.executable, ROOT / "report" / "build.py", "--build", self.folder / "build", "--output", self.pdf]
         if "--notebooks" not in options:
             command += ["--notebooks", self.notebooks]
-        settings = os.environ | {"MODELS": str(self.folder / "models")} | environment
-        return subprocess.run([*command, *options], env=settings, capture_output=True, text=True, cwd=self.folder)
+        return subprocess.Popen(
+            [*command, *options],
+            env=os.environ | {"MODELS": str(self.folder / "models")} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+        )
+
+    def build(self, *options: str, **environment: str) -> subprocess.CompletedProcess:
+        """The same, waited for."""
+        process = self.start(*options, **environment)
+        try:
+            out, err = process.communicate()
+        finally:
+            if process.poll() is None:  # who stops the tests stops the build
+                os.killpg(process.pid, signal.SIGKILL)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def text(self) -> str:
         """The text of the PDF as a reader would copy it."""

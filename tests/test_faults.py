@@ -4,12 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Workshop
+from conftest import Workshop
 
 pytestmark = pytest.mark.usefixtures("tex")
 GOOD = 'report.say("All is well.")'
@@ -36,22 +35,6 @@ def built(finished: Path, tmp_path: Path) -> tuple[Workshop, bytes]:
     return workshop, workshop.pdf.read_bytes()
 
 
-def start(workshop: Workshop, *options: str, **environment: str) -> subprocess.Popen:
-    """The build as a process of its own, with a group of its own for the terminal's Ctrl-C."""
-    command = [sys.executable, ROOT / "report" / "build.py", "--build", workshop.folder / "build"]
-    command += ["--output", workshop.pdf, "--notebooks", workshop.notebooks, *options]
-    settings = os.environ | {"MODELS": str(workshop.folder / "models")} | environment
-    return subprocess.Popen(
-        command,
-        env=settings,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
-    )
-
-
 def wait_for(path: Path, seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
@@ -63,7 +46,7 @@ def pause_in_notebook(workshop: Workshop) -> subprocess.Popen:
     """A build that is inside a notebook's cell."""
     mark = workshop.folder / "mark"
     workshop.write("01_fine", PAUSE.format(mark=mark))
-    process = start(workshop)
+    process = workshop.start()
     wait_for(mark)
     return process
 
@@ -147,7 +130,7 @@ def test_training_killed_and_taken_up_again_ends_at_the_same_numbers(workshop: W
     whole = workshop.build(MODELS=str(tmp_path / "whole"))
     assert whole.returncode == 0, whole.stderr
     expected = [line for line in workshop.text().splitlines() if "Weights" in line]
-    process = start(workshop, MODELS=str(tmp_path / "cut"), FORCE="1")
+    process = workshop.start(MODELS=str(tmp_path / "cut"), FORCE="1")
     deadline = time.monotonic() + 180
     while not list((tmp_path / "cut").glob("*.partial")):
         assert time.monotonic() < deadline

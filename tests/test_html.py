@@ -8,8 +8,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import merge
-import nbformat
 import numpy as np
 import page
 import pytest
@@ -150,9 +148,7 @@ def test_strips_of_a_film_have_one_length(lengths: tuple[int, ...]) -> None:
     ],
 )
 def test_an_unsound_page_is_refused(workshop: Workshop, markdown: str, complaint: str) -> None:
-    workshop.write("01_unsound")
-    whole = merge.merge(sorted(workshop.notebooks.iterdir()))
-    whole.cells.append(nbformat.v4.new_markdown_cell(markdown))
+    whole = workshop.merged(markdown)
     whole.metadata.report |= {"title": {}, "run": {"versions": {}}, "notebooks": []}
     with pytest.raises(BuildError, match=complaint):
         page.write_html(whole, workshop.folder)

@@ -183,9 +183,7 @@ def test_hostile_names_are_printed_as_they_are(workshop: Workshop) -> None:
     ],
 )
 def test_unsound_text_is_refused(workshop: Workshop, markdown: str, complaint: str) -> None:
-    workshop.write("01_unsound")
-    whole = merge.merge(sorted(workshop.notebooks.iterdir()))
-    whole.cells.append(nbformat.v4.new_markdown_cell(markdown))
+    whole = workshop.merged(markdown)
     whole.metadata.report |= {"title": facts.title_block(reduced=True), "run": facts.run_facts(0)}
     whole.metadata.report.notebooks[0]["seconds"] = 1.0
     with pytest.raises(BuildError, match=complaint):
