@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from helpers.figures import COLOURS
+from helpers.frames import Frames, chart, digits, figure
 from helpers.store import Trained
 from helpers.vae import Autoencoders
-from helpers.widgets import chart, figure, flip, frame_slider, moving_points, picture, player, png, titled
+from helpers.widgets import frame_slider, player, titled
 
 COLUMNS = 5  # test images shown
 
@@ -58,20 +59,16 @@ def beta_explorer(sweeps: Mapping[str, Trained], x: Tensor, seed: int = 0) -> wi
         words.append([f"{noise}: {note}{text}" for note, text in zip(near, said, strict=True)])
     ax.set(xlabel="rate (nats)", ylabel="squared error", xlim=(0, None), ylim=(0, 1.1 * ax.dataLim.y1))
     ax.legend()
-    shown, curve, label = picture(4, COLUMNS * len(sweeps), 2), chart(3.0, 2.6), widgets.Label()
-    sheets = torch.cat(looks, 2).flatten(1, 2)  # side by side: one picture is one message
-    tracks = [
-        (shown, [png(sheet, COLUMNS * len(sweeps), 2) for sheet in sheets]),
-        (curve, moving_points(fig, points)),
-        (label, ["   |   ".join(parts) for parts in zip(*words, strict=True)]),
-    ]
+    shown, curve = digits(4, COLUMNS * len(sweeps), 2, slider), chart(3.0, 2.6, slider)
+    shown.show(torch.cat(looks, 2).flatten(1, 2).unflatten(2, (28, 28)), COLUMNS * len(sweeps))
+    curve.plot(fig, points)
+    label = Frames(slider=slider, words=["   |   ".join(parts) for parts in zip(*words, strict=True)])
     tall = widgets.Layout(height="56px")
     names = widgets.VBox([widgets.Label(name, layout=tall) for name in ("test images", "rebuilt", "samples")])
     half = widgets.Layout(width=f"{56 * COLUMNS}px")
     heads = widgets.HBox([widgets.Label(noise.replace("g", "G"), layout=half) for noise in sweeps])
     rows = [titled("", names), widgets.VBox([heads, shown]), curve], [player(slider, 600), slider], [label]
     explorer = widgets.VBox([widgets.HBox(row) for row in rows])
-    explorer.slider, explorer.tracks, explorer.betas = slider, tracks, betas
-    slider.observe(lambda change: flip(tracks, change.new), "value")
-    flip(tracks, 0)
+    explorer.slider, explorer.betas = slider, betas
+    explorer.picture, explorer.chart, explorer.words = shown, curve, label
     return explorer

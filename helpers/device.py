@@ -2,6 +2,7 @@
 
 import contextlib
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -54,6 +55,17 @@ class _RoundedProducts(TorchFunctionMode):
             return function(*args, **(kwargs or {}))
         args = [_Round.apply(x) if isinstance(x, Tensor) else x for x in args]
         return _Round.apply(function(*args, **(kwargs or {})))
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """A context in which the CPU computes on one thread: for a single image, waiting for others takes longest."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def device_name() -> str:

@@ -4,24 +4,14 @@ from collections.abc import Mapping
 
 import ipywidgets as widgets
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from helpers.certificate import KINDS
 from helpers.figures import COLOURS
+from helpers.frames import Frames, Point, chart, digits, figure
 from helpers.inversion import gradient_descent, quasi_newton
-from helpers.widgets import (
-    chart,
-    choice,
-    figure,
-    flip,
-    frame_slider,
-    moving_points,
-    picture,
-    player,
-    png,
-    thumbnails,
-    titled,
-)
+from helpers.widgets import choice, frame_slider, player, thumbnails, titled
 
 STEPS, EVERY, BUDGETS = 200, 8, (5, 10, 20, 40, 80)  # gradient descent; its frames; evaluations of BFGS at a frame
 
@@ -57,23 +47,22 @@ class InversionViewer(widgets.VBox):
         seed: int = 0, restarts: int = 6,
     ):  # fmt: skip
         self.generators, self.images, self.found, self.seed, self.restarts = generators, images, ends, seed, restarts
-        self.digit, self.films, self.tracks, self.minima = 0, {}, [], []
+        self.digit, self.films = 0, {}
         self.model = choice("Model", list(generators))
         names = [f"test image {k + 1}" for k in range(len(images))]
         self.grid = thumbnails(images, names, self._choose, columns=len(images), side=44)
         self.slider = frame_slider(STEPS // EVERY + len(BUDGETS) + 2)
-        self.pictures, self.chart, self.words = picture(1, restarts, 4), chart(7.0, 1.8), widgets.Label()
+        self.pictures, self.words = digits(1, restarts, 4, self.slider), Frames(slider=self.slider)
+        self.chart = chart(7.0, 1.8, self.slider)
         self.which = frame_slider(1, "Minimum")
         self.which.readout = False  # the words below count from 1
-        self.minimum, self.facts = picture(1, 3, 4), widgets.Label()
+        self.minimum = digits(1, 3, 4, self.which)
         transport = widgets.HBox([player(self.slider), self.slider])
         super().__init__([
             widgets.HBox([self.model, self.grid]),
             titled("Several starts", self.pictures), self.chart, transport, self.words,
-            titled("Proved minima: test image, rebuilt, difference", self.minimum), self.which, self.facts,
+            titled("Proved minima: test image, rebuilt, difference", self.minimum), self.which,
         ])  # fmt: skip
-        self.slider.observe(lambda change: flip(self.tracks, change.new), "value")
-        self.which.observe(lambda change: flip(self.minima, change.new), "value")
         self.model.observe(self.select, "value")
         self.select()
 
@@ -86,16 +75,16 @@ class InversionViewer(widgets.VBox):
         self.grid.mark(self.digit)
         key = (self.model.value, self.digit)
         if key not in self.films:
-            self.words.value = "Descending …"
+            self.words.words = ["Descending …"]
             self.films[key] = self._film(*key), self._proved(*key)
-        film, minima = self.films[key]
-        self.tracks = list(zip((self.pictures, self.chart, self.words), film, strict=True))
-        self.minima = list(zip((self.minimum, self.facts), minima, strict=True))
-        self.which.value, self.which.max = 0, len(minima[0]) - 1
-        flip(self.tracks, self.slider.value)
-        flip(self.minima, 0)
+        (images, curves, self.words.words), (minima, self.minimum.words) = self.films[key]
+        self.pictures.show(images, self.restarts)
+        self.chart.plot(*curves)
+        self.which.value, self.which.max = 0, len(minima) - 1
+        self.minimum.show(minima, 3)
 
-    def _film(self, name: str, digit: int) -> tuple[list, list, list]:
+    def _film(self, name: str, digit: int) -> tuple[Tensor, tuple[Figure, list[Point]], list[str]]:
+        """The descents' images (T, restarts, 1, 28, 28), their losses with moving points, and words."""
         G, x, z = self.generators[name], self.images[digit], self.found[name].z[digit]
         rng = torch.Generator().manual_seed(self.seed + digit)
         start = torch.randn(1, *z.shape, generator=rng)[0, : self.restarts].to(z)
@@ -111,17 +100,18 @@ class InversionViewer(widgets.VBox):
         words = [
             f"{what}: losses {', '.join(f'{v:.1f}' for v in row)}" for what, row in zip(names, losses, strict=True)
         ]
-        return [png(images, self.restarts, 4) for images in decoded], moving_points(fig, points), words
+        return decoded, (fig, points), words
 
     @torch.no_grad()
-    def _proved(self, name: str, digit: int) -> tuple[list, list]:
+    def _proved(self, name: str, digit: int) -> tuple[Tensor, list[str]]:
+        """For each proved minimum test image, rebuilt, difference (M, 3, 1, 28, 28), and words."""
         ends, x = self.found[name], self.images[digit]
         order = ends.loss[digit].argsort()
         proved = [k for k in order.tolist() if ends.kind[digit, k] < 2]
         if not proved:
-            return [png(torch.stack([x, -torch.ones_like(x), -torch.ones_like(x)]), 3, 4)], ["None is proved."]
+            return torch.stack([x, -torch.ones_like(x), -torch.ones_like(x)])[None], ["None is proved."]
         rebuilt = self.generators[name](ends.z[digit, proved])
-        pictures = [png(torch.stack([x, image, (image - x).abs() - 1]), 3, 4) for image in rebuilt]
+        pictures = torch.stack([x.expand_as(rebuilt), rebuilt, (rebuilt - x).abs() - 1], 1)
         facts = [
             f"{n} of {len(proved)}: {KINDS[int(ends.kind[digit, k])]}, {ends.kinks[digit, k]:.0f} units at their kink, "
             f"loss {ends.loss[digit, k]:.2f}, ‖z‖ = {ends.z[digit, k].norm():.1f}, "

@@ -2,12 +2,21 @@
 
 import ipywidgets as widgets
 import torch
+import traitlets
 from torch import Tensor, nn
 from torch.func import jacfwd
 
-from helpers.widgets import picture, png, thumbnails, titled
+from helpers.device import one_thread
+from helpers.frames import digits
+from helpers.widgets import thumbnails, titled
 
 GRID = 16  # samples to click on
+
+
+class QuietSlider(widgets.FloatSlider):
+    """A slider whose moves the kernel does not send back to the page: that would only delay the picture."""
+
+    value = traitlets.CFloat(0.0).tag(sync=True, echo_update=False)
 
 
 def principal_directions(generator: nn.Module, z: Tensor, count: int) -> Tensor:
@@ -22,7 +31,8 @@ def principal_directions(generator: nn.Module, z: Tensor, count: int) -> Tensor:
 def latent_explorer(generator: nn.Module, count: int = 6, reach: float = 3.0, seed: int = 0) -> widgets.HBox:
     """Sliders from −reach to reach along the `count` principal directions at a code, and two ways to another code.
 
-    A button draws a new one, and a click on one of a grid of samples takes that image's. One `Image` changes its bytes.
+    A button draws a new one, and a click on one of a grid of samples takes that image's. Only the kernel can decode,
+    so each move asks it for 28 x 28 grey values.
     The sliders show no more than is asked of G: z + Σ value · direction.
     Raises ValueError if there are not so many directions.
     """
@@ -31,12 +41,12 @@ def latent_explorer(generator: nn.Module, count: int = 6, reach: float = 3.0, se
     where = next(generator.parameters())
     rng = torch.Generator().manual_seed(seed)
     sliders = [
-        widgets.FloatSlider(
+        QuietSlider(
             value=0.0, min=-reach, max=reach, step=0.05, description=f"Direction {k + 1}", continuous_update=True
         )
         for k in range(count)
     ]
-    shown = picture(zoom=10)
+    shown = digits(zoom=10)
     button = widgets.Button(description="New sample", icon="refresh")
 
     def draw(number: int) -> Tensor:
@@ -45,7 +55,8 @@ def latent_explorer(generator: nn.Module, count: int = 6, reach: float = 3.0, se
     @torch.no_grad()
     def show(_=None) -> None:
         shift = torch.tensor([slider.value for slider in sliders]).to(where) @ explorer.directions
-        shown.value = png(generator((explorer.z + shift).unsqueeze(0))[0], zoom=10)
+        with one_thread():
+            shown.show(generator((explorer.z + shift).unsqueeze(0)))
 
     def go(z: Tensor, number: int | None = None) -> None:
         """Make z the code, the origin of all sliders; number: that of its image in the grid."""

@@ -7,28 +7,18 @@ from functools import partial
 
 import ipywidgets as widgets
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from helpers import classifier, geodesics, paths
 from helpers.figures import COLOURS
+from helpers.frames import Frames, Point, chart, digits, figure
 from helpers.inversion import invert
-from helpers.widgets import (
-    chart,
-    choice,
-    figure,
-    flip,
-    frame_slider,
-    moving_points,
-    picture,
-    player,
-    png,
-    thumbnails,
-    titled,
-)
+from helpers.widgets import choice, frame_slider, player, thumbnails, titled
 
 COARSE, EVALUATIONS = 17, 30  # points of a path found on demand; evaluations of the pullback energy on each grid
 RESTARTS, ITERATIONS = 2, 15  # of the inversion on demand
-KEPT = 15  # films at hand, a megabyte each
+KEPT = 50  # films at hand
 
 Routes = Mapping[str, Tensor]  # kind of path to codes (points, d), or to those of P pairs (P, points, d)
 
@@ -44,14 +34,9 @@ def side_by_side(frames: Mapping[str, Tensor], x_a: Tensor, x_b: Tensor) -> widg
         raise ValueError(f"all paths need the same number of frames, not {sorted(lengths)}.")
     slider = frame_slider(lengths.pop())
     play = player(slider)
-    pictures = [picture(zoom=4) for _ in range(len(frames) + 2)]
-    pictures[0].value, pictures[-1].value = png(x_a, zoom=4), png(x_b, zoom=4)
-    tracks = [
-        (shown, [png(image, zoom=4) for image in images])
-        for shown, images in zip(pictures[1:-1], frames.values(), strict=True)
-    ]
-    slider.observe(lambda change: flip(tracks, change.new), "value")
-    flip(tracks, 0)
+    pictures = [digits(zoom=4, slider=slider) for _ in range(len(frames) + 2)]
+    for shown, images in zip(pictures, (x_a, *frames.values(), x_b), strict=True):
+        shown.show(images)
     names = ["from", *frames, "to"]
     row = widgets.HBox([titled(name, shown) for name, shown in zip(names, pictures, strict=True)])
     explorer = widgets.VBox([row, widgets.HBox([play, slider])])
@@ -77,8 +62,10 @@ def find_routes(G: nn.Module, x_a: Tensor, x_b: Tensor, points: int) -> Iterator
 
 
 @torch.no_grad()
-def film(G: nn.Module, judge: nn.Module, path: Tensor, x_a: Tensor, x_b: Tensor) -> tuple[list, list, list]:
-    """All frames of a path (T, d): images as PNG, their place on three curves as PNG, and what to read off in words."""
+def film(
+    G: nn.Module, judge: nn.Module, path: Tensor, x_a: Tensor, x_b: Tensor
+) -> tuple[Tensor, tuple[Figure, list[Point]], list[str]]:
+    """All frames of a path (T, d): images, their place on three curves, and what to read off in words."""
     images, t = G(path), torch.linspace(0, 1, len(path))
     c = paths.image_cost(G, x_a, x_b)(path.unsqueeze(0))[0].cpu() / (0.5 * (x_a - x_b).square().sum().item())
     radius = path.norm(dim=1).cpu() / math.sqrt(path.shape[1])
@@ -95,7 +82,7 @@ def film(G: nn.Module, judge: nn.Module, path: Tensor, x_a: Tensor, x_b: Tensor)
         f"t = {time:.2f}: c is {cost:.2f} times its floor, ‖Z‖ = {size:.2f} √d, classifier {share:.0%} sure of a {k}"
         for time, cost, size, share, k in zip(t, c, radius, sure, digit, strict=True)
     ]
-    return [png(image, zoom=8) for image in images], moving_points(fig, points), words
+    return images, (fig, points), words
 
 
 class PathExplorer(widgets.VBox):
@@ -115,7 +102,7 @@ class PathExplorer(widgets.VBox):
         routes: Mapping[str, Routes],
     ):
         self.generators, self.judge, self.images = generators, judge, torch.cat([x_a, x_b])
-        self.known, self.films, self.tracks = {}, {}, []
+        self.known, self.films = {}, {}
         for name, found in routes.items():
             for p in range(len(x_a)):
                 plain = {kind.replace("$", ""): path[p] for kind, path in found.items()}
@@ -124,8 +111,9 @@ class PathExplorer(widgets.VBox):
         self.points, self.pair, self.busy = len(next(iter(plain.values()))), [p, len(x_a) + p], False
         self.model, self.kind = choice("Model", list(generators)), choice("Path", list(plain))
         self.slider = frame_slider(self.points, "Frame of t")
-        self.ends, self.picture = (picture(zoom=4), picture(zoom=4)), picture(zoom=8)
-        self.chart, self.words, self.status = chart(3.2, 3.0), widgets.Label(), widgets.Label()
+        self.ends, self.picture = (digits(zoom=4), digits(zoom=4)), digits(zoom=8, slider=self.slider)
+        self.chart, self.words = chart(3.2, 3.0, self.slider), Frames(slider=self.slider)
+        self.status = widgets.Label()
         self.button = widgets.Button(description="Compute this pair", button_style="primary")
         self.progress = widgets.IntProgress(max=4, layout=widgets.Layout(display="none", width="160px"))
         names = [f"image {k + 1} of {len(self.images)}" for k in range(len(self.images))]
@@ -141,7 +129,6 @@ class PathExplorer(widgets.VBox):
                 self.words,
             ]
         )
-        self.slider.observe(lambda change: flip(self.tracks, change.new), "value")
         self.model.observe(self.select, "value")
         self.kind.observe(self.select, "value")
         self.button.on_click(self.compute)
@@ -155,21 +142,23 @@ class PathExplorer(widgets.VBox):
         """Show the frames of what is chosen, or offer to compute it."""
         key, ends = (self.model.value, *self.pair), self.images[self.pair]
         for widget, image, grid, number in zip(self.ends, ends, self.grids, self.pair, strict=True):
-            widget.value = png(image, zoom=4)
+            widget.show(image)
             grid.mark(number)
         path = self.known.get(key, {}).get(self.kind.value)
         same = key[1] == key[2]
         self.slider.disabled, self.button.disabled = path is None, path is not None or self.busy or same
         if path is None:
-            self.tracks, self.words.value = [], "Choose two different images." if same else "Not computed yet."
-            self.picture.value, self.chart.value = png(torch.zeros(28, 28), zoom=8), png(-torch.ones(28, 28))
+            self.picture.show(torch.zeros(28, 28))
+            self.chart.clear()
+            self.words.words = ["Choose two different images." if same else "Not computed yet."]
             return
         reel = (*key, self.kind.value)
         if reel not in self.films:
             self.films = dict(list(self.films.items())[-KEPT:])
             self.films[reel] = film(self._generator(key[0]), self.judge, path, *ends)
-        self.tracks = list(zip((self.picture, self.chart, self.words), self.films[reel], strict=True))
-        flip(self.tracks, self.slider.value)
+        images, curves, self.words.words = self.films[reel]
+        self.picture.show(images)
+        self.chart.plot(*curves)
 
     def _generator(self, name: str) -> nn.Module:
         G = self.generators[name]

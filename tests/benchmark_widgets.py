@@ -1,7 +1,7 @@
 """From the mouse to the new picture: latency and memory of every explorer, in JupyterLab and headless Chromium.
 
 For each explorer the handle of a slider is dragged by one step at a time, and the time is taken from the browser's
-event to the frame that follows the decoding of the new picture. Then come 1000 moves without pause, before and after
+event to the frame that follows the drawing of the new picture. Then come 1000 moves without pause, before and after
 which both sides' memory is read.
 """
 
@@ -49,10 +49,10 @@ EXPLORERS = {"latent": 0, "β": 0, "inversion": 0, "path": 1, "side by side": 1}
 PROBE = """(picture) => {
   window.times = []; window.begun = null; window.shifted = 0;
   document.onpointermove = event => { if (event.buttons) window.begun ??= event.timeStamp };
-  picture.onload = () => requestAnimationFrame(() => {
+  picture.addEventListener('drawn', () => requestAnimationFrame(() => {
     if (window.begun !== null) window.times.push(performance.now() - window.begun);
     window.begun = null;
-  });
+  }));
   window.shifts?.disconnect();
   window.shifts = new PerformanceObserver(list => list.getEntries().forEach(entry => window.shifted += entry.value));
   window.shifts.observe({type: 'layout-shift'});
@@ -71,7 +71,7 @@ def memory(page: lab.Page) -> tuple[float, float]:
 
 def measure(page: lab.Page, explorer: lab.Locator, which: int, steps: int, moves: int) -> dict[str, float]:
     """Latencies in ms over so many single steps, then memory over so many moves."""
-    slider, picture = explorer.locator(".widget-slider").first, explorer.locator("img.widget-image").nth(which)
+    slider, picture = explorer.locator(".widget-slider").first, explorer.locator("canvas").nth(which)
     sweep = np.abs(np.linspace(-1, 1, 13))[:-1]
     lab.drag(page, slider, list(sweep), pause=0.1)
     picture.evaluate(PROBE)

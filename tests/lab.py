@@ -33,6 +33,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(settings))
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
+    command += ["--ServerApp.kernel_websocket_connection_class=helpers.lab_server.PromptConnection"]
     command += ["--IdentityProvider.token=", f"--notebook-dir={folder}", "--expose-app-in-browser"]
     command += [f"--LabApp.user_settings_dir={folder / '.settings'}", f"--LabApp.workspaces_dir={folder / '.spaces'}"]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]

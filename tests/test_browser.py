@@ -46,7 +46,7 @@ def test_dragging_a_slider_of_notebook_7_shows_other_pixels(
         explorers = page.locator(".jp-OutputArea-output:has(.widget-slider)")
         assert explorers.count() == 2
         for explorer, which in ((explorers.nth(0), -1), (explorers.nth(1), -2)):  # the curves; the cross-fade
-            slider, picture = explorer.locator(".widget-slider").first, explorer.locator("img.widget-image").nth(which)
+            slider, picture = explorer.locator(".widget-slider").first, explorer.locator("canvas:visible").nth(which)
             slider.scroll_into_view_if_needed()
             before = pixels(picture)
             lab.drag(page, slider, [0.2, 0.5, 0.8, 1.0])

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from helpers import inversion_viewer, path_explorer, vae, widgets
+from helpers import frames, inversion_viewer, path_explorer, vae, widgets
 from helpers.beta_explorer import COLUMNS, beta_explorer
 from helpers.classifier import Classifier
 from helpers.inversion import gradient_descent
@@ -20,34 +20,51 @@ def pixels(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
+def seen(widget: frames.Frames) -> np.ndarray:
+    """The pixels that the browser shows: of the sheet's frames the slider's."""
+    sheet = np.frombuffer(widget.sheet, np.uint8).reshape(-1, widget.columns)
+    return sheet.reshape(widget.count, -1, widget.columns)[min(widget.frame, widget.count - 1)]
+
+
+def ink(*images: torch.Tensor) -> np.ndarray:
+    """Digits (1, 28, 28) side by side, as the browser ought to show them."""
+    return ((1 - torch.cat(images, 2)[0].float().clamp(-1, 1)) * 127.5).round().numpy().astype(np.uint8)
+
+
 @pytest.fixture
 def generator():
     torch.manual_seed(0)
     return Generator(8, 32, 8).eval().requires_grad_(False)
 
 
-def test_png_is_the_image_with_dark_ink():
-    image = torch.linspace(-1, 1, 784).reshape(1, 28, 28)
-    shown = pixels(widgets.png(image))
-    assert shown.shape == (28 * widgets.ZOOM, 28 * widgets.ZOOM)
-    assert shown[0, 0] == 255 and shown[-1, -1] == 0
-    assert np.abs(shown[:: widgets.ZOOM, :: widgets.ZOOM] / 127.5 - 1 + image[0].numpy()).max() < 0.01
+def test_a_slider_flips_through_the_images_of_a_sheet():
+    images = torch.rand(3, 4, 1, 28, 28) * 2 - 1
+    slider = widgets.frame_slider(3)
+    shown = frames.digits(2, 2, zoom=3, slider=slider)
+    shown.show(images, columns=2)
+    assert shown.size == (168, 168) and shown.count == 3
+    for number in (0, 2, 1):
+        slider.value = number
+        assert (seen(shown)[:28] == ink(images[number, 0], images[number, 1])).all()
+        assert (seen(shown)[28:] == ink(images[number, 2], images[number, 3])).all()
 
 
-def test_png_of_several_images_fills_rows_of_columns():
-    shown = pixels(widgets.png(torch.stack([torch.full((1, 28, 28), v) for v in (-1.0, 0.0, 0.5, 1.0)]), 2, zoom=1))
-    assert shown.shape == (56, 56)
-    assert [shown[0, 0], shown[0, 30], shown[30, 0], shown[30, 30]] == [255, 128, 64, 0]
+def test_ink_is_dark_and_stays_in_its_range():
+    shown = frames.digits()
+    shown.show(torch.linspace(-2, 2, 784).reshape(28, 28))
+    assert seen(shown)[0, 0] == 255 and seen(shown)[-1, -1] == 0 and shown.frame == 0
 
 
 def test_points_move_over_a_figure_that_stays():
-    fig, (ax,) = widgets.figure(1, 2.0, 1.0)
+    fig, (ax,) = frames.figure(1, 2.0, 1.0)
     ax.set(xlim=(0, 1), ylim=(0, 1))
-    frames = [pixels(f) for f in widgets.moving_points(fig, [(ax, [0.2, 0.8, 0.8], [0.5, 0.5, np.nan], "#ff0000")])]
-    red = [np.argwhere((frame == [255, 0, 0]).all(2)) for frame in frames]
-    assert len(red[0]) and len(red[1]) and not len(red[2])
-    assert (red[1] - red[0])[:, 1].min() > 100 and (red[0][:, 0] == red[1][:, 0]).all()
-    assert frames[0].shape == (200, 400, 3)
+    shown = frames.chart(2.0, 1.0)
+    shown.plot(fig, [(ax, [0.2, 0.8, 0.8], [0.5, 0.5, np.nan], "#ff0000")])
+    assert pixels(shown.sheet).shape == (200, 400, 3) and shown.count == 1
+    (left,), (right,), nowhere = shown.dots
+    assert not nowhere and left[2] == right[2] == "#ff0000" and left[1] == right[1]
+    place = ax.transAxes.transform((0.8, 0.5)) - [right[0], 200 - right[1]]
+    assert np.abs(place).max() < 0.1 and right[0] - left[0] > 100
 
 
 def test_thumbnails_are_buttons_that_tell_their_number():
@@ -61,8 +78,8 @@ def test_thumbnails_are_buttons_that_tell_their_number():
 
 
 def test_side_by_side_shows_the_frame_of_every_path():
-    frames = {kind: torch.rand(5, 1, 28, 28) * 2 - 1 for kind in ("straight", "least U")}
-    explorer = path_explorer.side_by_side(frames, -torch.ones(1, 28, 28), torch.ones(1, 28, 28))
+    images = {kind: torch.rand(5, 1, 28, 28) * 2 - 1 for kind in ("straight", "least U")}
+    explorer = path_explorer.side_by_side(images, -torch.ones(1, 28, 28), torch.ones(1, 28, 28))
     assert (explorer.slider.min, explorer.slider.max) == (0, 4)
     assert explorer.slider.continuous_update and explorer.slider.description
     assert explorer.slider.link.source == (explorer.play, "value")
@@ -70,15 +87,15 @@ def test_side_by_side_shows_the_frame_of_every_path():
     assert explorer.play.value == 2, "it plays from where the slider stands"
     for index in (3, 0, 4):
         explorer.slider.value = index
-        for shown, images in zip(explorer.pictures[1:-1], frames.values(), strict=True):
-            assert shown.value == widgets.png(images[index], zoom=4)
-    assert pixels(explorer.pictures[0].value).min() == 255 and pixels(explorer.pictures[-1].value).max() == 0
+        for shown, path in zip(explorer.pictures[1:-1], images.values(), strict=True):
+            assert (seen(shown) == ink(path[index])).all()
+    assert seen(explorer.pictures[0]).min() == 255 and seen(explorer.pictures[-1]).max() == 0
 
 
 def test_paths_of_different_length_are_refused():
-    frames = {"a": torch.zeros(3, 1, 28, 28), "b": torch.zeros(4, 1, 28, 28)}
+    images = {"a": torch.zeros(3, 1, 28, 28), "b": torch.zeros(4, 1, 28, 28)}
     with pytest.raises(ValueError, match="frames"):
-        path_explorer.side_by_side(frames, torch.zeros(1, 28, 28), torch.zeros(1, 28, 28))
+        path_explorer.side_by_side(images, torch.zeros(1, 28, 28), torch.zeros(1, 28, 28))
 
 
 @pytest.fixture
@@ -94,19 +111,19 @@ def paths_of_pairs(generator):
 
 def test_path_explorer_shows_image_place_and_words_of_a_known_pair(paths_of_pairs, generator):
     explorer, routes = paths_of_pairs
-    seen = []
+    places = []
     for kind, path in routes.items():
         explorer.kind.value = kind.replace("$", "")
         for index in (2, 4):
             explorer.slider.value = index
-            assert explorer.picture.value == widgets.png(generator(path[1, index : index + 1])[0], zoom=8)
-            assert explorer.words.value.startswith(f"t = {index / 4:.2f}")
-            seen.append(explorer.chart.value)
-    assert len(set(seen)) == len(seen)
+            assert (seen(explorer.picture) == ink(generator(path[1])[index])).all()
+            assert explorer.words.words[explorer.words.frame].startswith(f"t = {index / 4:.2f}")
+            places.append(tuple(explorer.chart.dots[index]))
+    assert len(set(places)) == len(places)
     explorer.pair.reverse()
     explorer.slider.value = 0
     explorer.select()
-    assert explorer.picture.value == widgets.png(generator(path[1, 4:])[0], zoom=8), "the way back is known, too"
+    assert (seen(explorer.picture) == ink(generator(path[1].flip(0))[0])).all(), "the way back is known, too"
 
 
 def test_path_explorer_computes_an_unknown_pair_in_a_thread(paths_of_pairs, monkeypatch):
@@ -116,7 +133,7 @@ def test_path_explorer_computes_an_unknown_pair_in_a_thread(paths_of_pairs, monk
     assert explorer.button.disabled and not explorer.slider.disabled
     explorer.model.value = "other"
     explorer.grids[0].buttons[2].click()
-    assert explorer.slider.disabled and not explorer.button.disabled and explorer.words.value == "Not computed yet."
+    assert explorer.slider.disabled and not explorer.button.disabled and explorer.words.words == ["Not computed yet."]
     explorer.button.click()
     explorer.thread.join(60)
     assert explorer.button.disabled and not explorer.slider.disabled and explorer.progress.value == 4
@@ -124,8 +141,8 @@ def test_path_explorer_computes_an_unknown_pair_in_a_thread(paths_of_pairs, monk
     for kind in explorer.kind.options:
         explorer.kind.value = kind
         explorer.slider.value = 3
-        shown.append(explorer.picture.value)
-    assert explorer.words.value.startswith("t = 0.75") and len(set(shown)) > 1
+        shown.append(explorer.picture.sheet)
+    assert explorer.words.words[3].startswith("t = 0.75") and len(set(shown)) > 1
 
 
 def test_path_explorer_says_what_failed_and_goes_on(paths_of_pairs):
@@ -142,32 +159,32 @@ def test_path_explorer_says_what_failed_and_goes_on(paths_of_pairs):
 def test_path_explorer_asks_for_two_different_images(paths_of_pairs):
     explorer, _ = paths_of_pairs
     explorer.grids[0].buttons[explorer.pair[1]].click()
-    assert explorer.button.disabled and "different" in explorer.words.value
+    assert explorer.button.disabled and "different" in explorer.words.words[0]
 
 
 def test_latent_slider_changes_the_picture(generator):
     explorer = latent_explorer(generator, count=3)
-    before = explorer.picture.value
+    before = explorer.picture.sheet
     explorer.sliders[1].value = 2.0
-    assert explorer.picture.value != before
+    assert explorer.picture.sheet != before
     expected = generator((explorer.z + 2.0 * explorer.directions[1])[None])[0]
-    assert explorer.picture.value == widgets.png(expected, zoom=10)
+    assert (seen(explorer.picture) == ink(expected)).all()
     explorer.sliders[1].value = 0.0
-    assert explorer.picture.value == before
+    assert explorer.picture.sheet == before
 
 
 @pytest.mark.parametrize("how", ["button", "grid"])
 def test_another_code_resets_the_sliders(generator, how):
     explorer = latent_explorer(generator, count=2)
     explorer.sliders[0].value = 1.5
-    z, shown = explorer.z, explorer.picture.value
+    z, shown = explorer.z, explorer.picture.sheet
     (explorer.button if how == "button" else explorer.grid.buttons[GRID - 1]).click()
-    assert not torch.equal(explorer.z, z) and explorer.picture.value != shown
+    assert not torch.equal(explorer.z, z) and explorer.picture.sheet != shown
     assert [slider.value for slider in explorer.sliders] == [0.0, 0.0]
-    assert explorer.picture.value == widgets.png(generator(explorer.z[None])[0], zoom=10)
-    moved = explorer.picture.value
+    assert (seen(explorer.picture) == ink(generator(explorer.z[None])[0])).all()
+    moved = explorer.picture.sheet
     explorer.sliders[0].value = 1.5
-    assert explorer.picture.value != moved
+    assert explorer.picture.sheet != moved
 
 
 def test_principal_directions_change_the_image_most(generator):
@@ -196,16 +213,16 @@ def sweeps(tmp_path, monkeypatch):
 def test_beta_slider_moves_both_sweeps_and_says_where_one_has_no_such_beta(sweeps):
     explorer = beta_explorer(sweeps, vae.pixels("test")[:256])
     assert explorer.betas == [0.1, 1.0, 10.0]
-    seen = []
+    pictures = []
     for index in range(3):
         explorer.slider.value = index
-        seen.append([widget.value for widget, _ in explorer.tracks])
-    shown, curve, said = zip(*seen, strict=True)
-    left, right = zip(*(np.hsplit(pixels(sheet), 2) for sheet in shown), strict=True)
-    assert left[0].shape == right[0].shape == (4 * 56, COLUMNS * 56) and len(set(curve)) == 3
+        pictures.append(np.hsplit(seen(explorer.picture), 2))
+    left, right = zip(*pictures, strict=True)
+    assert left[0].shape == right[0].shape == (4 * 28, COLUMNS * 28)
+    assert explorer.chart.dots[0] != explorer.chart.dots[1] != explorer.chart.dots[2]
     assert (left[0] != left[1]).any() and (left[1] != left[2]).any()
     assert (right[0] != right[1]).any() and (right[1] == right[2]).all()
-    assert "gaussian: β = 10," in said[2] and "echo: nearest β = 1," in said[2]
+    assert "gaussian: β = 10," in explorer.words.words[2] and "echo: nearest β = 1," in explorer.words.words[2]
 
 
 def test_beta_explorer_needs_networks(sweeps):
@@ -234,19 +251,14 @@ class Ends:
 def test_inversion_viewer_shows_starts_and_minima(generator):
     images = torch.rand(2, 1, 28, 28) * 2 - 1
     viewer = inversion_viewer.InversionViewer({"GAN": generator}, images, {"GAN": Ends}, restarts=2)
-    first = viewer.pictures.value, viewer.chart.value, viewer.words.value
     viewer.slider.value = viewer.slider.max
-    assert all(
-        a != b for a, b in zip(first, (viewer.pictures.value, viewer.chart.value, viewer.words.value), strict=True)
-    )
-    assert viewer.pictures.value == widgets.png(generator(Ends.z[0, :2]), 2, 4)
-    assert (
-        viewer.which.max == 1
-        and viewer.facts.value.startswith("1 of 2: smooth minimum")
-        and "1.00" in viewer.facts.value
-    )
-    best = viewer.minimum.value
+    assert (seen(viewer.pictures) == ink(*generator(Ends.z[0, :2]))).all()
+    assert viewer.chart.dots[0] != viewer.chart.dots[-1]
+    assert viewer.words.words[0].startswith("gradient descent, step 0") and "end points" in viewer.words.words[-1]
+    best, second = viewer.minimum.words
+    assert best.startswith("1 of 2: smooth minimum") and "1.00" in best and second.startswith("2 of 2: kink minimum")
+    assert viewer.which.max == 1 and (seen(viewer.minimum)[:, 28:56] == ink(generator(Ends.z[0, 1:2])[0])).all()
     viewer.which.value = 1
-    assert viewer.minimum.value != best and viewer.facts.value.startswith("2 of 2: kink minimum")
+    assert (seen(viewer.minimum)[:, 28:56] == ink(generator(Ends.z[0, :1])[0])).all()
     viewer.grid.buttons[1].click()
-    assert viewer.which.max == 0 and viewer.facts.value == "None is proved."
+    assert viewer.which.max == 0 and viewer.minimum.words == ["None is proved."]
