@@ -3,8 +3,9 @@
 #
 # Variables: AUTHOR, COLLABORATORS, HOURS, TITLE (the title block, see report/report.toml); REDUCED=1 (tiny parameters,
 # minutes, into report/build/reduced.pdf); RETRAIN=1 (train every model anew; RETRAIN=all: also those of which only the
-# record is kept); FORCE=1 (run every notebook, also those for which nothing has changed since they ran); PYTHON=… (an
-# interpreter that has all dependencies, in place of .venv); TORCH=… (other versions of the two packages pinned here).
+# record is kept); FORCE=1 (run every notebook, also those for which nothing has changed since they ran); JOBS=… (so
+# many notebooks at once; 2 where there are two processors); PYTHON=… (an interpreter that has all dependencies, in place of
+# .venv); TORCH=… (other versions of the two packages pinned here).
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -21,7 +22,7 @@ override AUTHOR := $(value AUTHOR)
 override COLLABORATORS := $(value COLLABORATORS)
 override HOURS := $(value HOURS)
 override TITLE := $(value TITLE)
-export AUTHOR COLLABORATORS HOURS TITLE RETRAIN FORCE
+export AUTHOR COLLABORATORS HOURS TITLE RETRAIN FORCE JOBS
 
 ifdef PYTHON
 ENVIRONMENT :=

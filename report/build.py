@@ -12,7 +12,7 @@ import execute
 import facts
 import merge
 import page
-import reuse
+import schedule
 import typeset
 from errors import BuildError
 
@@ -45,21 +45,14 @@ def build(options: argparse.Namespace) -> None:
         tiny = execute.reduced_parameters(options.parameters) if options.reduced else {}
         for path in notebooks:
             execute.check_names(path, tiny.get(path.stem, {}))
-        started, seconds = time.time(), []
+        started, jobs = time.time(), schedule.share_processors()
         if options.reduced:
             # tiny models do not belong beside the shipped ones
             os.environ["MODELS"] = os.environ.get("MODELS") or str(folder / "models")
         if retrain := os.environ.get("RETRAIN") not in (None, "", "0"):
             os.environ["RETRAIN_SINCE"] = str(_retrain_since(folder, started))
         anew = retrain or os.environ.get("FORCE") not in (None, "", "0")
-        for path in notebooks:
-            parameters = tiny.get(path.stem, {})
-            old = None if anew else reuse.recall(folder / path.name, reuse.fingerprint(path, parameters))
-            seconds.append(old or execute.run(path, folder / path.name, parameters))
-            print(
-                f"{path.name:32} {seconds[-1]:7.1f} s{', reused: nothing it depends on has changed' * bool(old)}",
-                flush=True,
-            )
+        seconds = schedule.run_all(notebooks, folder, tiny, anew, jobs)
         begin = time.monotonic()
         whole = merge.merge([folder / path.name for path in notebooks])
         for entry, spent in zip(whole.metadata.report.notebooks, seconds, strict=True):

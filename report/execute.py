@@ -1,16 +1,17 @@
 """Running the notebooks: parameters checked first, then papermill, and a failing cell named in one sentence."""
 
 import ast
+import json
 import logging
 import os
-import time
+import sys
+import threading
 import tomllib
 import warnings
 from pathlib import Path
 
 import nbformat
 import papermill
-import reuse
 from errors import BuildError
 
 REDUCED = Path(__file__).with_name("reduced.toml")
@@ -54,15 +55,11 @@ def check_names(path: Path, parameters: dict) -> None:
         )
 
 
-def run(source: Path, target: Path, parameters: dict) -> float:
-    """Execute `source` into `target`; returns the seconds it took. A failed run leaves its partial copy in `target`."""
-    mark, used = reuse.fingerprint(source, parameters), target.with_suffix(".models")
-    used.write_text("")
-    os.environ["MODELS_USED"] = str(used)  # the notebook's kernel notes there what it loads or trains
+def run(source: Path, target: Path, parameters: dict) -> None:
+    """Execute `source` into `target`, which a failed run leaves partly executed."""
     logging.getLogger("papermill").setLevel(logging.ERROR)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a Ctrl-C leaves behind is no news
     os.environ |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PLATFORM_DIRS": "1"}  # both silence start-up notes
-    begin = time.monotonic()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -87,11 +84,6 @@ def run(source: Path, target: Path, parameters: dict) -> float:
         if "died" in what:
             what = "its kernel died, as it does where memory runs out: close other programs and run the same command."
         raise BuildError(f"{source.name}: {what} (copy so far: {target})") from None
-    seconds = time.monotonic() - begin
-    reuse.remember(target, mark, seconds, used.read_text().splitlines())
-    used.unlink()
-    del os.environ["MODELS_USED"]  # what this process itself loads is no notebook's
-    return seconds
 
 
 def _position(source: Path, error: papermill.PapermillExecutionError) -> int:
@@ -99,3 +91,35 @@ def _position(source: Path, error: papermill.PapermillExecutionError) -> int:
     cells = nbformat.read(source, 4).cells
     same = [i for i, cell in enumerate(cells) if cell.cell_type == "code" and cell.source == error.source]
     return min(same, key=lambda i: abs(i - error.cell_index)) if same else 0
+
+
+def note(target: Path, what: str) -> str:
+    """What `main` or the notebook left beside the target, "" if nothing; it is removed."""
+    path = target.with_suffix(f".{what}")
+    text = path.read_text() if path.exists() else ""
+    path.unlink(missing_ok=True)
+    return text
+
+
+def _end_with_parent() -> None:
+    """Wait until the parent's end of the pipe is closed, as it is when the parent was killed."""
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
+
+
+def main(source: str, target: str, parameters: str) -> int:
+    """One notebook for `schedule`; beside the target stand what models it used, and what failed, if anything."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ["MODELS_USED"] = str(Path(target).with_suffix(".models"))
+    try:
+        run(Path(source), Path(target), json.loads(parameters))
+    except (BuildError, OSError) as error:
+        Path(target).with_suffix(".failed").write_text(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -12,6 +12,7 @@ import nbformat
 import prose
 import pytest
 import reuse
+import schedule
 import typeset
 from conftest import ROOT, Workshop
 from errors import BuildError
@@ -130,7 +131,7 @@ def test_cells_parameters_and_models_decide_what_runs_again(workshop: Workshop, 
     source, target = workshop.notebooks / "01_model.ipynb", workshop.folder / "01_model.ipynb"
     mark = reuse.fingerprint(source, {})
     assert reuse.recall(target, mark) is None
-    seconds = execute.run(source, target, {})
+    (seconds,) = schedule.run_all([source], workshop.folder, {}, anew=True, jobs=1)
     assert reuse.recall(target, mark) == pytest.approx(seconds)
     assert reuse.fingerprint(source, {"seed": 1}) != mark
     workshop.write("01_model", train + "\n# changed")
