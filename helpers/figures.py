@@ -67,7 +67,21 @@ def digits(ax: Axes, images: Tensor, columns: int) -> None:
     ax.set_axis_off()
 
 
+def for_text(colour: str) -> tuple[float, float, float]:
+    """The colour, darkened until letters on white have a contrast of 4.5, in greyscale as well (WCAG 2.1)."""
+    rgb = np.array(mpl.colors.to_rgb(colour))
+    while 1.05 / (_luminance(rgb) + 0.05) < 4.5:
+        rgb *= 0.97
+    return tuple(rgb)
+
+
+def _luminance(rgb: np.ndarray) -> float:
+    """Relative luminance of an sRGB colour, from 0 to 1."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
 def direct_label(ax: Axes, x: float, y: float, text: str, colour: str, **options) -> None:
     """Name a curve beside it, in its colour, in place of a legend."""
     options = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 8} | options
-    ax.annotate(text, (x, y), color=colour, annotation_clip=False, **options)
+    ax.annotate(text, (x, y), color=for_text(colour), annotation_clip=False, **options)

@@ -13,6 +13,7 @@ from helpers.device import device, products
 from helpers.networks import Critic, build_generator
 from helpers.path_terms import TERMS
 from helpers.penalty import gradient_penalty, piecewise_linear_penalty
+from helpers.settings import check_numbers, check_whole
 from helpers.training_film import Film
 
 RECIPES: dict[str, dict] = {
@@ -20,7 +21,7 @@ RECIPES: dict[str, dict] = {
     "wgan-gp": {"loss": "wgan-gp", "scored": 10_000},
     "path-aware": {
         "loss": "wgan-gp", "scored": 10_000, "epochs": 20, "learning_rate": 3e-4, "base_epochs": 100,
-        "path_term": "ends", "path_weight": 50.0, "keep": "generator",
+        "path_term": "ends", "path_weight": 20.0, "keep": "generator",
     },
 }  # fmt: skip
 SHORT = {"epochs": 8, "scored": 10_000, "keep": False}  # what an ablation changes, one setting at a time
@@ -108,14 +109,18 @@ def train(
     samples the history's scores use, every `score_every` epochs the Fréchet distance, at the end all; judge: changes to
     the classifier that scores. keep: True for all modules, False for none, or one module's name.
     Raises ValueError for an unknown loss, generator, path_term or keep, a term without weight or weight without term,
-    or a batch larger than the set.
+    a number out of its range, or a batch larger than the set.
     """
     if loss not in GAMES:
         raise ValueError(f"loss must be one of {', '.join(map(repr, GAMES))}, not {loss!r}.")
+    check_whole(
+        epochs=epochs, batch=batch, images=images, latent_dim=latent_dim, width=width, channels=channels,
+        critic_steps=critic_steps, score_every=score_every,
+    )  # fmt: skip
+    check_whole(0, seed=seed, scored=scored, base_epochs=base_epochs)
+    check_numbers(learning_rate=learning_rate, average=average, path_weight=path_weight, penalty=penalty or 0.0)
     if batch > images:
         raise ValueError(f"batch ({batch}) must not exceed images ({images}).")
-    if critic_steps < 1:
-        raise ValueError(f"critic_steps must be at least 1, not {critic_steps}.")
     if path_term and path_term not in TERMS:
         raise ValueError(f"path_term must be '' or one of {', '.join(map(repr, TERMS))}, not {path_term!r}.")
     if bool(path_term) != (path_weight > 0):

@@ -1,6 +1,6 @@
 """The path of least energy between two codes: several starts, finer grids, and a certificate of what was found."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from helpers.paths import (
 
 COARSE = 17  # points of the grid on which the best start is found
 FINEST = 257  # points of the finest grid
+AT_ONCE = 32  # pairs in one batch
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def pullback_geodesic(
     begin, end = (z.detach().double().reshape(-1, z.shape[-1]) for z in (z_a, z_b))
     with torch.no_grad():
         bound = (decode(generator, begin) - decode(generator, end)).square().sum(1)
-        whiten, unwhiten = _mean_metric_roots(generator, straight(begin, end, 9))
+        parts = [_mean_metric_roots(generator, part) for part in straight(begin, end, 9).split(AT_ONCE)]
+        whiten, unwhiten = (torch.cat(roots) for roots in zip(*parts, strict=True))
 
     def density(path: Tensor, rows: Tensor) -> Tensor:
         return pullback_density(generator, path @ unwhiten[rows])
@@ -119,8 +121,21 @@ def least_path(
     """The path from z_a to z_b, (d,) or (P, d), of least energy mean(density), for any density of geodesic form.
 
     density: paths (R, T + 1, d) and the numbers (R,) of the pairs that they join, to (R, T). bound: (P,).
-    evaluations: how many at most on each grid. change, codes: as for `shortest_path`.
+    evaluations: how many at most on each grid. change, codes: as for `shortest_path`. More than AT_ONCE pairs are
+    solved in parts, so that memory does not grow with them.
     """
+    if z_a.dim() == 2 and len(z_a) > AT_ONCE:
+        parts = [
+            least_path(
+                lambda path, rows, first=k: density(path, rows + first),
+                *(part[k : k + AT_ONCE] for part in (z_a, z_b, bound)),
+                points, evaluations, change, codes,
+            )
+            for k in range(0, len(z_a), AT_ONCE)
+        ]  # fmt: skip
+        finest = max(part.path.shape[1] for part in parts)
+        parts = [replace(part, path=_on_grid(part.path, finest)) for part in parts]
+        return Shortest(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Shortest)))
     begin, end = (z.detach().double().reshape(-1, z.shape[-1]) for z in (z_a, z_b))
     pairs, grid = len(begin), min(points, COARSE)
     everyone = torch.arange(pairs, device=begin.device)
@@ -171,9 +186,8 @@ def _retime(density: Density, path: Tensor, line: Tensor) -> tuple[Tensor, Tenso
         return speed, energy, (speed / energy[:, None] - 1).abs().amax(1).nan_to_num(0.0)
 
     speed, energy, deviation = judge(path)
-    even = path
-    for _ in range(2):
-        even = resample(even, judge(even)[0].sqrt(), path.shape[1])
+    even = resample(path, speed.sqrt(), path.shape[1])
+    even = resample(even, judge(even)[0].sqrt(), path.shape[1])
     _, even_energy, even_deviation = judge(even)
     good = (even_energy <= judge(line)[1]) & (even_deviation < deviation)  # never worse than the segment
     path = torch.where(good[:, None, None], even, path)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import jacfwd, vmap
 
 from helpers import bfgs
+from helpers.settings import check_numbers, check_whole
 
 DAMPINGS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # tried at once: each costs one decoding, the Jacobian costs d of them
 
@@ -59,7 +60,10 @@ def invert(
     what is minimised (not in the loss reported). radius: search only where ‖z‖ = radius.
     Raises ValueError for another shape or range, for what is not finite, and for numbers out of range.
     """
-    _validate(images, restarts, prior, radius)
+    check_whole(restarts=restarts, chunk=chunk)
+    check_whole(0, seed=seed, steps=steps, iterations=iterations, evaluations=evaluations)
+    check_numbers(prior=prior)
+    _validate(images, radius)
     weight = next(generator.parameters())
     images = images.to(weight)
     rng = torch.Generator().manual_seed(seed)
@@ -169,16 +173,12 @@ def _normal_equations(generator: nn.Module, images: Tensor, z: Tensor, prior: fl
     return J.mT @ J + prior * eye, (J.mT @ (x - images).unsqueeze(-1)).squeeze(-1) + prior * z
 
 
-def _validate(images: Tensor, restarts: int, prior: float, radius: float | None) -> None:
+def _validate(images: Tensor, radius: float | None) -> None:
     if images.dim() != 4 or images.shape[1:] != (1, 28, 28) or not len(images):
         raise ValueError(f"images must be (n, 1, 28, 28) with n ≥ 1, not {tuple(images.shape)}.")
     if not torch.isfinite(images).all():
         raise ValueError("images hold NaN or infinite pixels: give finite values in [−1, 1].")
     if images.abs().max() > 1 + 1e-6:
         raise ValueError(f"images must lie in [−1, 1], but reach {images.abs().max().item():.3g}: rescale them.")
-    if restarts < 1:
-        raise ValueError(f"restarts must be at least 1, not {restarts}.")
-    if not prior >= 0:
-        raise ValueError(f"prior must be at least 0, not {prior}: it weighs ‖z‖².")
     if radius is not None and not radius > 0:
         raise ValueError(f"radius must be positive, not {radius}; None leaves the length of z free.")

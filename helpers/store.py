@@ -4,6 +4,7 @@ A model is `NAME-HASH.safetensors` beside `NAME-HASH.json` in `data/models` (or 
 configuration. While it trains, its state stands in `NAME-HASH.partial`, from which an interrupted run goes on.
 """
 
+import contextlib
 import datetime
 import hashlib
 import importlib.metadata
@@ -12,37 +13,23 @@ import math
 import os
 import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
+from helpers.checkpoint import Training, checkpoint, flatten, resume, unflatten, write
 from helpers.data import DATA
 from helpers.device import device, device_name
 
 CHECKPOINT_SECONDS = 20.0
 RECORD = {"name", "config", "seed", "seconds", "device", "finished", "sha256", "history"}  # what a JSON must hold
-
-
-@dataclass
-class Training:
-    """What a training run carries from one epoch to the next; all of it is checkpointed.
-
-    `modules` are saved as the model; `scratch` modules, `optimizers` and the random `generator` only serve to go on.
-    """
-
-    modules: dict[str, nn.Module]
-    scratch: dict[str, nn.Module] = field(default_factory=dict)
-    optimizers: dict[str, torch.optim.Optimizer] = field(default_factory=dict)
-    generator: torch.Generator | None = None
-
-    def networks(self) -> dict[str, nn.Module]:
-        return self.modules | self.scratch
 
 
 @dataclass
@@ -89,12 +76,13 @@ def load_or_train(
     stem = folder() / f"{name}-{config_hash(config)}"
     torch.manual_seed(config["seed"])
     training = start()
-    record = _read_record(stem)
-    due = config.get("keep", True) or os.environ.get("RETRAIN") == "all"
-    if record is None or (due and record["finished"] < float(os.environ.get("RETRAIN_SINCE", 0))):
-        record = _train(name, config, training, epoch, stem)
-    else:
-        _load_weights(training.modules, record, stem)
+    record = _standing_record(config, stem)
+    if record is None:
+        with _one_trainer(stem):
+            record = _standing_record(config, stem)  # another process may have trained it while this one waited
+            if record is None:
+                record = _train(name, config, training, epoch, stem)
+    _load_weights(training.modules, record, stem)
     if "MODELS_USED" in os.environ:
         with open(os.environ["MODELS_USED"], "a") as note:
             note.write(f"{stem.name} {record['sha256']}\n")
@@ -104,7 +92,7 @@ def load_or_train(
 
 
 def _train(name: str, config: dict, training: Training, epoch: Callable, stem: Path) -> dict:
-    history, seconds = _resume(training, stem)
+    history, seconds = resume(training, stem.with_suffix(".partial"))
     bar = tqdm(total=config["epochs"], initial=len(history), desc=name, unit="epoch")
     saved = time.monotonic()
     while len(history) < config["epochs"]:
@@ -123,12 +111,12 @@ def _train(name: str, config: dict, training: Training, epoch: Callable, stem: P
         bar.update()
         bar.set_postfix({key: f"{value:.4g}" for key, value in losses.items()})
         if time.monotonic() - saved > CHECKPOINT_SECONDS and len(history) < config["epochs"]:
-            _checkpoint(training, history, seconds, stem)
+            checkpoint(training, history, seconds, stem.with_suffix(".partial"))
             saved = time.monotonic()
     bar.close()
-    tensors = _flatten({key: module.state_dict() for key, module in training.modules.items()})
+    tensors = flatten({key: module.state_dict() for key, module in training.modules.items()})
     weights = stem.with_suffix(".safetensors")
-    _write(weights, lambda path: path.write_bytes(save(tensors)))
+    write(weights, lambda path: path.write_bytes(save(tensors)))
     record = {
         "name": name,
         "config": config,
@@ -142,13 +130,30 @@ def _train(name: str, config: dict, training: Training, epoch: Callable, stem: P
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "history": history,
     }
-    _write(stem.with_suffix(".json"), lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
+    write(stem.with_suffix(".json"), lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
     stem.with_suffix(".partial").unlink(missing_ok=True)
     return record
 
 
-def _read_record(stem: Path) -> dict | None:
-    """The JSON beside the weights, once both are known to be whole; None if there is no such model."""
+@contextlib.contextmanager
+def _one_trainer(stem: Path) -> Iterator[None]:
+    """A context for training a model, in which no other process on this machine trains the same."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(stem.with_suffix(".lock")):
+        try:
+            yield
+        finally:
+            stem.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _standing_record(config: dict, stem: Path) -> dict | None:
+    """The record of a model that need not be trained, or None."""
+    due = config.get("keep", True) or os.environ.get("RETRAIN") == "all"
+    return _read_record(stem, float(os.environ.get("RETRAIN_SINCE", 0)) if due else 0.0)
+
+
+def _read_record(stem: Path, since: float) -> dict | None:
+    """The JSON beside the weights, once both are known to be whole; None if there is no such model since then."""
     path, weights = stem.with_suffix(".json"), stem.with_suffix(".safetensors")
     if not path.is_file():
         return None
@@ -162,6 +167,8 @@ def _read_record(stem: Path) -> dict | None:
         raise ValueError(f"{path} is damaged ({error}): {repair}") from None
     if not known:
         raise ValueError(f"{path} describes another configuration than its name says: {repair}")
+    if record["finished"] < since:  # before the weights are looked at: another process may be replacing them
+        return None
     if not weights.is_file():
         raise ValueError(f"{weights} is missing: {repair}")
     if hashlib.sha256(weights.read_bytes()).hexdigest() != record["sha256"]:
@@ -173,71 +180,10 @@ def _load_weights(modules: dict[str, nn.Module], record: dict, stem: Path) -> No
     try:
         tensors = load_file(stem.with_suffix(".safetensors"), device=str(device()))
         for key, module in modules.items():
-            module.load_state_dict(_unflatten(tensors, key))
+            module.load_state_dict(unflatten(tensors, key))
     except (RuntimeError, SafetensorError) as error:
         message = str(error).splitlines()[0]
         raise ValueError(f"{stem.name}.safetensors does not fit the model {record['name']!r}: {message}") from None
-
-
-def _resume(training: Training, stem: Path) -> tuple[list[dict], float]:
-    """Put the last checkpoint into `training`; history and seconds up to there."""
-    path = stem.with_suffix(".partial")
-    if not path.is_file():
-        return [], 0.0
-    try:
-        with safe_open(path, "pt") as file:
-            meta = json.loads(file.metadata()["state"])
-        tensors = load_file(path, device=str(device()))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it to start this training anew.") from None
-    for key, module in training.networks().items():
-        module.load_state_dict(_unflatten(tensors, f"module.{key}"))
-    for key, optimizer in training.optimizers.items():
-        moments = _unflatten(tensors, f"optimizer.{key}")
-        state: dict[int, dict[str, Tensor]] = {}
-        for entry, value in moments.items():
-            index, slot = entry.split(".", 1)
-            state.setdefault(int(index), {})[slot] = value
-        optimizer.load_state_dict({"state": state, "param_groups": meta["param_groups"][key]})
-        for weight, slots in optimizer.state.items():  # in the weight's own memory layout: fused steps rely on it
-            slots |= {k: torch.empty_like(weight).copy_(t) for k, t in slots.items() if t.shape == weight.shape}
-    torch.set_rng_state(tensors["rng"].cpu())
-    if training.generator is not None:
-        training.generator.set_state(tensors["generator"].cpu())
-    return meta["history"], meta["seconds"]
-
-
-def _checkpoint(training: Training, history: list[dict], seconds: float, stem: Path) -> None:
-    states = {key: optimizer.state_dict() for key, optimizer in training.optimizers.items()}
-    tensors = _flatten({f"module.{key}": module.state_dict() for key, module in training.networks().items()})
-    for key, state in states.items():
-        tensors |= _flatten({f"optimizer.{key}.{index}": slots for index, slots in state["state"].items()})
-    tensors["rng"] = torch.get_rng_state()
-    if training.generator is not None:
-        tensors["generator"] = training.generator.get_state()
-    groups = {key: state["param_groups"] for key, state in states.items()}
-    meta = {"state": json.dumps({"history": history, "seconds": seconds, "param_groups": groups})}
-    _write(stem.with_suffix(".partial"), lambda path: path.write_bytes(save(tensors, meta)))
-
-
-def _flatten(states: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
-    # cloned: safetensors refuses tensors that share memory, and Adam's step counters may
-    return {f"{k}.{n}": t.detach().clone().contiguous() for k, state in states.items() for n, t in state.items()}
-
-
-def _unflatten(tensors: dict[str, Tensor], key: str) -> dict[str, Tensor]:
-    return {name[len(key) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(key + ".")}
-
-
-def _write(path: Path, writer: Callable[[Path], object]) -> None:
-    """Write beside `path`, then rename: a reader sees the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        writer(aside)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _commit() -> str:

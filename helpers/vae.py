@@ -5,6 +5,7 @@ and ones, the Bernoulli negative log likelihood in nats. The loss is distortion 
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from helpers import data, store
 from helpers.device import device
 from helpers.echo import echo_depth, echo_rate, echo_sample
+from helpers.settings import check_numbers, check_whole
 
 WARM_UP = 0.3  # share of the training over which β rises from 0: else members near collapse never leave it
 CLIP = 0.8359  # of the echo's |s|: that of Brekelmans et al. 2019, 100 terms in float32
@@ -149,12 +151,18 @@ def train(
     Modules: "scores" (`Scores`) and, if `keep`, "autoencoders" (`Autoencoders`); echo: changes to `ECHO`.
     The loss is the sum over members of mean(distortion + β · rate), β rising linearly from 0 over the first `warm_up`
     of the training; Adam's learning rate falls linearly to 0.
-    Raises ValueError for another noise, no or a negative β, a batch larger than the set, or an unknown echo setting.
+    Raises ValueError for another noise, no or a negative β, a number out of its range, a batch larger than the set,
+    or an unknown echo setting.
     """
     if noise not in ("gaussian", "echo"):
         raise ValueError(f"noise must be 'gaussian' or 'echo', not {noise!r}.")
-    if not betas or min(betas) < 0:
-        raise ValueError(f"betas must be one or more numbers of at least 0, not {betas}.")
+    check_whole(epochs=epochs, layers=layers, latent=latent, width=width, batch=batch, images=images)
+    check_whole(0, seed=seed)
+    check_numbers(learning_rate=learning_rate, warm_up=warm_up)
+    if not isinstance(betas, Sequence) or not betas:
+        raise ValueError(f"betas must be one or more numbers of at least 0, not {betas!r}.")
+    for beta in betas:
+        check_numbers(β=beta)
     if batch > images:
         raise ValueError(f"batch ({batch}) must not exceed images ({images}).")
     if unknown := set(echo or {}) - set(ECHO):

@@ -44,7 +44,7 @@ def build(options: argparse.Namespace) -> None:
         notebooks = execute.find(options.notebooks.resolve())
         tiny = execute.reduced_parameters(options.parameters) if options.reduced else {}
         for path in notebooks:
-            execute.check_names(path, tiny.get(path.stem, {}))
+            execute.check_parameters(path, tiny.get(path.stem, {}))
         started, jobs = time.time(), schedule.share_processors()
         if options.reduced:
             # tiny models do not belong beside the shipped ones

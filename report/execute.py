@@ -44,8 +44,11 @@ def parameters_of(notebook: nbformat.NotebookNode) -> dict[str, str]:
     return values
 
 
-def check_names(path: Path, parameters: dict) -> None:
-    """Raise BuildError if the notebook does not know a parameter (papermill itself only warns)."""
+def check_parameters(path: Path, parameters: dict) -> None:
+    """Raise BuildError for a parameter that the notebook does not know, or whose value is not of its default's kind.
+
+    Papermill itself only warns of the first, and takes the second.
+    """
     known = parameters_of(nbformat.read(path, as_version=4))
     unknown = [name for name in parameters if name not in known]
     if unknown:
@@ -53,6 +56,19 @@ def check_names(path: Path, parameters: dict) -> None:
             f"{path.name} has no parameter {', '.join(map(repr, unknown))}: "
             f"its parameters cell names {', '.join(known) or 'none'}."
         )
+    for name, value in parameters.items():
+        default = eval(known[name], {})  # plain values of our own notebook, such as 2**20
+        if not _alike(value, default):
+            raise BuildError(f"{path.name}: {name} = {value!r} is not of the kind of its default, {default!r}.")
+
+
+def _alike(value: object, default: object) -> bool:
+    """Whether a value may stand for a default: of its type, no emptier, and no number below 0, or 1 for a count."""
+    if isinstance(default, list) and default:
+        return isinstance(value, list) and bool(value) and all(_alike(entry, default[0]) for entry in value)
+    if isinstance(value, bool) or not isinstance(value, (int, float) if isinstance(default, float) else type(default)):
+        return False
+    return not isinstance(value, int | float) or value >= (1 if isinstance(default, int) and default else 0)
 
 
 def run(source: Path, target: Path, parameters: dict) -> None:

@@ -310,3 +310,15 @@ def test_bad_path_is_named(digits, path):
     generator, _, x = digits
     with pytest.raises(ValueError, match="path"):
         paths.path_energy(generator, path, x[0], x[1])
+
+
+def test_many_pairs_are_solved_in_parts_with_the_same_result(monkeypatch):
+    G, rng = small_generator(), seeded(5)
+    z_a, z_b = torch.randn(2, 5, 2, generator=rng, dtype=torch.float64)
+    x_a, x_b = G(z_a), G(z_b)
+    whole = geodesics.shortest_path(G, z_a, z_b, x_a, x_b, 9, change=1e-3), geodesics.pullback_geodesic(G, z_a, z_b, 9)
+    monkeypatch.setattr(geodesics, "AT_ONCE", 2)
+    parts = geodesics.shortest_path(G, z_a, z_b, x_a, x_b, 9, change=1e-3), geodesics.pullback_geodesic(G, z_a, z_b, 9)
+    for one, other in zip(whole, parts, strict=True):
+        assert one.path.shape == other.path.shape and one.lower_bound.allclose(other.lower_bound)
+        assert torch.allclose(one.energy, other.energy, rtol=1e-5)

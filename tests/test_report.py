@@ -101,7 +101,7 @@ def test_the_page_has_a_film_and_no_dead_section(reduced: Workshop) -> None:
 
 def test_reduced_parameters_belong_to_notebooks() -> None:
     for name, parameters in execute.reduced_parameters().items():
-        execute.check_names(NOTEBOOKS / f"{name}.ipynb", parameters)
+        execute.check_parameters(NOTEBOOKS / f"{name}.ipynb", parameters)
 
 
 def test_failing_cell_is_named_and_the_old_pdf_stays(workshop: Workshop) -> None:
@@ -153,6 +153,44 @@ def test_unknown_parameter_is_refused_before_anything_runs(workshop: Workshop) -
     done = workshop.build("--reduced", "--parameters", str(table))
     assert done.returncode == 1 and "no parameter 'epoch'" in done.stderr
     assert not (workshop.folder / "build" / "01_good.ipynb").exists()
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "2.5", "true", '"many"', "[3]"])
+def test_a_parameter_of_another_kind_is_refused_before_anything_runs(workshop: Workshop, value: str) -> None:
+    workshop.write("01_good", "report.say('fine')", parameters="starts = 2**3")
+    table = workshop.folder / "parameters.toml"
+    table.write_text(f"[01_good]\nstarts = {value}\n")
+    (parameters,) = execute.reduced_parameters(table).values()
+    with pytest.raises(BuildError, match="01_good.ipynb: starts = .* default, 8"):
+        execute.check_parameters(workshop.notebooks / "01_good.ipynb", parameters)
+
+
+@pytest.mark.parametrize("default, good, bad", [("0.5", 2, -1), ("[1, 2]", [7], []), ("[0.5]", [1.0], ["a"])])
+def test_a_parameter_of_its_default_s_kind_is_taken(workshop: Workshop, default: str, good, bad) -> None:
+    workshop.write("01_good", parameters=f"wish = {default}")
+    execute.check_parameters(workshop.notebooks / "01_good.ipynb", {"wish": good})
+    with pytest.raises(BuildError):
+        execute.check_parameters(workshop.notebooks / "01_good.ipynb", {"wish": bad})
+
+
+def test_two_notebooks_run_at_once_and_the_first_failure_ends_the_other(workshop: Workshop) -> None:
+    wait = "import pathlib, time\npathlib.Path('{}').touch()\nwhile not pathlib.Path('{}').exists(): time.sleep(0.05)"
+    names = [str(workshop.folder / name) for name in ("first", "second", "never")]
+    workshop.write("01_one", wait.format(names[0], names[1]))
+    workshop.write("02_two", wait.format(names[1], names[0]))
+    together = workshop.build(JOBS="2", OMP_NUM_THREADS="1")
+    assert together.returncode == 0, together.stderr
+    workshop.write("01_one", wait.format(names[0], names[2]))
+    workshop.write("02_two", "raise ValueError('it is broken')")
+    broken = workshop.build(JOBS="2", OMP_NUM_THREADS="1")
+    assert broken.returncode == 1 and "02_two.ipynb" in broken.stderr and "it is broken" in broken.stderr
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "many"])
+def test_a_number_of_jobs_without_sense_is_refused(workshop: Workshop, jobs: str) -> None:
+    workshop.write("01_good", "report.say('fine')")
+    done = workshop.build(JOBS=jobs)
+    assert done.returncode == 1 and f"JOBS={jobs} must be a whole number" in done.stderr
 
 
 def test_hostile_names_are_printed_as_they_are(workshop: Workshop) -> None:

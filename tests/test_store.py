@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,13 @@ def test_interrupted_training_resumes_bit_for_bit(folder, monkeypatch):
     assert run == [2, 3]
     assert torch.equal(weights(whole), weights(resumed))
     assert whole.record["history"] == resumed.record["history"]
+
+
+def test_of_two_that_need_one_model_the_second_waits_for_the_first(folder):
+    with ThreadPoolExecutor(2) as threads:
+        runs = [future.result()[1] for future in [threads.submit(regression) for _ in range(2)]]
+    assert sorted(runs) == [[], [0, 1, 2, 3]]
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".safetensors"]
 
 
 def test_retrain_since_ignores_older_models(monkeypatch):

@@ -1,0 +1,66 @@
+"""Numbers out of their range are refused in one sentence, before anything is trained or written."""
+
+import math
+
+import pytest
+import torch
+
+from helpers import classifier, gan, geodesics, inversion, vae
+from helpers.echo import echo_sample
+from helpers.networks import Generator
+
+WRONG = {"epochs": [-1, 0, 1.5, "two", None], "batch": [0, -8], "images": [0, 2.5], "width": [0], "seed": [-1, "x"]}
+TRAININGS = {
+    "gan": (lambda **settings: gan.train("refused", "gan", **settings), {"learning_rate": [-1.0, math.nan, "fast"]}),
+    "vae": (
+        lambda **settings: vae.train("refused", **{"betas": [1.0]} | settings),
+        {"betas": [[], [-1.0], [math.nan], ["a"], 3.0], "latent": [0], "warm_up": [-0.1]},
+    ),
+    "classifier": (lambda width=None, batch=None, seed=0, **settings: classifier.train(**settings), {"channels": [0]}),
+}
+CASES = [
+    (train, key, value)
+    for train, own in TRAININGS.values()
+    for key, values in (WRONG | own).items()
+    for value in values
+    if not (train is TRAININGS["classifier"][0] and key in ("width", "batch", "seed"))
+]
+
+
+@pytest.mark.parametrize("train, key, value", CASES)
+def test_a_training_refuses_a_setting_without_sense(train, key, value, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELS", str(tmp_path / "models"))
+    with pytest.raises(ValueError, match=f"{key.replace('betas', '(betas|β)')} must be .* not"):
+        train(**{key: value})
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    "setting", [{"batch": 300, "images": 200}, {"scored": -5}, {"penalty": -1.0}, {"average": -1.0}]
+)
+def test_a_gan_refuses_more(setting, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELS", str(tmp_path))
+    with pytest.raises(ValueError, match="must"):
+        gan.train("refused", "gan", **setting)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"restarts": 0}, {"restarts": "two"}, {"iterations": -1}, {"prior": -1.0}, {"chunk": 0}, {"seed": "x"}]
+)
+def test_inversion_refuses_a_setting_without_sense(setting):
+    (name,) = setting
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        inversion.invert(Generator(8, 32, 8), torch.zeros(1, 1, 28, 28), **{"restarts": 1} | setting)
+
+
+@pytest.mark.parametrize("points", [2, 0, -1, 2.5, "many"])
+def test_a_path_refuses_too_few_points(points):
+    z, x = torch.randn(2, 8), torch.zeros(2, 1, 28, 28)
+    with pytest.raises(ValueError, match="points must be"):
+        geodesics.shortest_path(Generator(8, 32, 8), *z, *x, points)
+
+
+@pytest.mark.parametrize("depth", [0, -1, 9, 2.5, "deep"])
+def test_an_echo_refuses_a_depth_beyond_its_batch(depth):
+    with pytest.raises(ValueError, match="depth must be an integer from 1 to the batch size 8"):
+        echo_sample(torch.randn(8, 3), torch.rand(8, 3), depth)
