@@ -1,4 +1,4 @@
-"""Make the report: run every notebook, join them, typeset the PDF and the HTML page. `make report` calls this."""
+"""Make the report: run the notebooks, join them, typeset PDF and page (`make report`)."""
 
 import argparse
 import contextlib

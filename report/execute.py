@@ -1,4 +1,4 @@
-"""Running the notebooks: parameters checked first, then papermill, and a failing cell named in one sentence."""
+"""One notebook's run: parameters checked, papermill, a failing cell named."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""What the report says about itself: its title block, and how, where and from what it was made."""
+"""What the report says about itself: title block, machine, models, commit."""
 
 import ast
 import datetime

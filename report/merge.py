@@ -1,4 +1,4 @@
-"""The executed notebooks as one: cells joined, outputs reduced to what `helpers.report` marked, facts listed."""
+"""The executed notebooks as one, reduced to what `helpers.report` marked."""
 
 import re
 import uuid

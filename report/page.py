@@ -1,4 +1,4 @@
-"""From the merged notebook to one HTML file that holds all it needs: formulas, fonts, figures, films and sources."""
+"""From the merged notebook to one HTML file that holds all that it needs."""
 
 import html
 import re

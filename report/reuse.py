@@ -1,4 +1,4 @@
-"""Executed notebooks that still hold, because nothing that they depend on has changed since they ran."""
+"""Executed notebooks that still hold: nothing that they depend on has changed."""
 
 import ast
 import hashlib

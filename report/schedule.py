@@ -1,4 +1,4 @@
-"""Which notebooks run, and when: none that still holds, so many at once, each in a process of its own."""
+"""Which notebooks run, and when: so many at once, none that still holds."""
 
 import contextlib
 import json

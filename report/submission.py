@@ -1,4 +1,4 @@
-"""Write what is handed in: the report and one archive of the code. `make submission` calls this."""
+"""What is handed in: the report and an archive of the code (`make submission`)."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Markdown as pandoc's syntax tree, and back: what LaTeX and HTML have in common. All texts in one run of pandoc."""
+"""Markdown as pandoc's syntax tree, and back: what LaTeX and HTML share."""
 
 import functools
 import json

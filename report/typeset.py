@@ -1,4 +1,4 @@
-"""From the merged notebook to the PDF: nbconvert with the project's template, BibTeX, XeLaTeX until nothing moves."""
+"""From the merged notebook to the PDF: nbconvert, BibTeX, XeLaTeX."""
 
 import os
 import re
