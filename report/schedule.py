@@ -25,8 +25,10 @@ def share_processors() -> int:
     if wish is not None and not (wish.isdecimal() and int(wish) >= 1):
         raise BuildError(f"JOBS={wish} must be a whole number of notebooks to run at once, at least 1.")
     jobs = int(wish) if wish else min(2, processors)
-    threads = os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors // jobs)))
-    torch.set_num_threads(int(threads))
+    if not os.environ.get("OMP_NUM_THREADS"):  # else torch has read it, here as it will there
+        threads = max(1, processors // jobs)
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        torch.set_num_threads(threads)
     return jobs
 
 

@@ -10,16 +10,15 @@ from scipy.interpolate import RegularGridInterpolator
 
 from helpers import geodesics, paths
 from helpers.descent import descend, sine_basis
+from helpers.device import one_thread
 from helpers.neighbour_graph import graph_paths
 from helpers.networks import Generator, MLPGenerator
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def on_one_thread():
+    with one_thread():
+        yield
 
 
 def seeded(seed=0):
