@@ -56,7 +56,7 @@ benchmark: $(ENVIRONMENT) chromium ## time the sampler, the GANs' training, inve
 	@$(RUN) tests/benchmark_widgets.py
 
 notebooks: $(ENVIRONMENT) ## open JupyterLab, on this machine only
-	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks \
+	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) \
 	  --ServerApp.kernel_websocket_connection_class=helpers.lab_server.PromptConnection
 
 lint: $(ENVIRONMENT) ## ruff's linter and formatter, on code and notebooks

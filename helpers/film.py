@@ -3,6 +3,8 @@
 import base64
 import html
 import io
+import json
+from collections.abc import Sequence
 
 import torch
 from PIL import Image
@@ -14,10 +16,12 @@ PLAYER = """<script>
 (() => {
   const film = document.currentScript.previousElementSibling;
   const [slider, button, place] = ["input", "button", "output"].map(name => film.querySelector(name));
+  const names = JSON.parse(film.dataset.names);
   const show = () => {
     for (const strip of film.querySelectorAll("[role=img]"))
       strip.style.backgroundPositionY = `${100 * slider.value / slider.max}%`;
-    place.value = `${+slider.value + 1} of ${+slider.max + 1}`;
+    place.value = names[slider.value];
+    slider.setAttribute("aria-valuetext", place.value);
   };
   let running = 0;
   const stop = () => { clearInterval(running); running = 0; button.textContent = "▶"; };
@@ -29,22 +33,26 @@ PLAYER = """<script>
 </script>"""
 
 
-def film_html(frames: dict[str, Tensor], axis: str) -> str:
-    """A player of several strips at once, side by side: a slider (keys work), a button that plays, the frame's number.
+def film_html(frames: dict[str, Tensor], axis: str, names: Sequence[str] | None = None) -> str:
+    """A player of several strips at once, side by side: a slider (keys work), a button that plays, the frame's name.
 
-    frames: for each strip its images (T, N, 28, 28) in [−1, 1], N of them in a row, all of one T ≥ 2. axis: what the
-    slider counts. Raises ValueError if the strips differ in length or have no second frame.
+    frames: for each strip its images in [−1, 1], all of one T ≥ 2: (T, N, 28, 28), N of them in a row, or
+    (T, R, N, 28, 28) with R rows. axis: what the slider counts. names: what each frame is, else its number.
+    Raises ValueError if the strips or the names differ in length or if there is no second frame.
     """
-    lengths = {len(images) for images in frames.values()}
+    lengths = {len(images) for images in frames.values()} | ({len(names)} if names is not None else set())
     if len(lengths) != 1 or min(lengths) < 2:
-        raise ValueError(f"a film needs strips of one length, at least 2 frames, not {sorted(lengths)}.")
+        raise ValueError(f"a film needs strips and names of one length, at least 2 frames, not {sorted(lengths)}.")
+    (length,) = lengths
     strips = "".join(_strip(name, images) for name, images in frames.items())
+    words = json.dumps(list(names or (f"{k} of {length}" for k in range(1, length + 1))))
     return (
-        f'<div class="film"><div style="display: flex; flex-wrap: wrap; gap: 8px">{strips}</div>'
-        '<div style="display: flex; gap: 8px; align-items: center; max-width: 40em">'
+        f'<div class="film" data-names="{html.escape(words)}">'
+        f'<div style="display: flex; flex-wrap: wrap; gap: 8px">{strips}</div>'
+        '<div style="display: flex; flex-wrap: wrap; gap: 8px; align-items: center; max-width: 40em">'
         '<button type="button" aria-label="play or pause" style="width: 3em">▶</button>'
-        f'<label style="flex: 1; display: flex; gap: 8px">{html.escape(axis)}<input type="range" min="0" '
-        f'max="{lengths.pop() - 1}" value="0" style="flex: 1"></label>'
+        f'<label style="flex: 1 0 16em; display: flex; gap: 8px">{html.escape(axis)}<input type="range" min="0" '
+        f'max="{length - 1}" value="0" style="flex: 1"></label>'
         '<output style="min-width: 6em"></output></div></div>'
         f"{PLAYER}"
     )
@@ -52,16 +60,17 @@ def film_html(frames: dict[str, Tensor], axis: str) -> str:
 
 def _strip(name: str, images: Tensor) -> str:
     """One strip's window and name; some five strips of single digits fit side by side."""
-    count = images.shape[1]
+    images = images if images.ndim == 5 else images.unsqueeze(1)
+    length, rows, count = images.shape[:3]
     ink = ((1 - images.detach().cpu().clamp(-1, 1)) * 127.5).round().to(torch.uint8)
     buffer = io.BytesIO()
-    sheet = ink.transpose(1, 2).reshape(28 * len(images), 28 * count).numpy()
+    sheet = ink.transpose(2, 3).reshape(28 * length * rows, 28 * count).numpy()
     Image.fromarray(sheet).save(buffer, format="png", optimize=True)
     picture = base64.b64encode(buffer.getvalue()).decode()
     name = html.escape(name)
     return (
         f'<div style="flex: {count} 1 {72 * count + 56}px; max-width: {72 * count + 72}px; text-align: center; '
         'font-size: 0.85em; text-wrap: balance">'
-        f'<div role="img" aria-label="{name}" style="aspect-ratio: {count}; image-rendering: pixelated; '
+        f'<div role="img" aria-label="{name}" style="aspect-ratio: {count} / {rows}; image-rendering: pixelated; '
         f'background: url(data:image/png;base64,{picture}) 0 0 / 100% auto"></div>{name}</div>'
     )

@@ -76,22 +76,26 @@ class InversionViewer(widgets.VBox):
         key = (self.model.value, self.digit)
         if key not in self.films:
             self.words.words = ["Descending …"]
-            self.films[key] = self._film(*key), self._proved(*key)
+            self.films[key] = self._descents(*key), self.proved(*key)
         (images, curves, self.words.words), (minima, self.minimum.words) = self.films[key]
         self.pictures.show(images, self.restarts)
         self.chart.plot(*curves)
         self.which.value, self.which.max = 0, len(minima) - 1
         self.minimum.show(minima, 3)
 
-    def _film(self, name: str, digit: int) -> tuple[Tensor, tuple[Figure, list[Point]], list[str]]:
-        """The descents' images (T, restarts, 1, 28, 28), their losses with moving points, and words."""
+    def descents(self, name: str, digit: int) -> tuple[Tensor, Tensor, list[str]]:
+        """Of the shown starts the images (T, restarts, 1, 28, 28) and losses (T, restarts), and what each frame is."""
         G, x, z = self.generators[name], self.images[digit], self.found[name].z[digit]
         rng = torch.Generator().manual_seed(self.seed + digit)
         start = torch.randn(1, *z.shape, generator=rng)[0, : self.restarts].to(z)
         codes, names = descent(G, x, start, z[: self.restarts])
         with torch.no_grad():
             decoded = G(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
-        losses = (decoded - x).square().flatten(2).sum(2).cpu()
+        return decoded, (decoded - x).square().flatten(2).sum(2).cpu(), names
+
+    def _descents(self, name: str, digit: int) -> tuple[Tensor, tuple[Figure, list[Point]], list[str]]:
+        """The descents' images, their losses with moving points, and words."""
+        decoded, losses, names = self.descents(name, digit)
         fig, (ax,) = figure(1, 7.0, 1.8)
         ax.semilogy(losses, color=COLOURS["data"])
         ax.axvline(STEPS // EVERY, color=COLOURS["theory"], linewidth=0.6, linestyle=":")
@@ -103,7 +107,7 @@ class InversionViewer(widgets.VBox):
         return decoded, (fig, points), words
 
     @torch.no_grad()
-    def _proved(self, name: str, digit: int) -> tuple[Tensor, list[str]]:
+    def proved(self, name: str, digit: int) -> tuple[Tensor, list[str]]:
         """For each proved minimum test image, rebuilt, difference (M, 3, 1, 28, 28), and words."""
         ends, x = self.found[name], self.images[digit]
         order = ends.loss[digit].argsort()

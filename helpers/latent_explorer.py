@@ -19,13 +19,24 @@ class QuietSlider(widgets.FloatSlider):
     value = traitlets.CFloat(0.0).tag(sync=True, echo_update=False)
 
 
-def principal_directions(generator: nn.Module, z: Tensor, count: int) -> Tensor:
-    """The `count` unit directions (count, d) at a code (d,) along which G's image changes most, the first the most.
+def principal_directions(generator: nn.Module, z: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` unit directions (count, d) at a code (d,) along which G's image changes fastest, and how fast.
 
-    Right singular vectors of the Jacobian of G (784, d).
+    Right singular vectors and singular values (count,) of the Jacobian of G (784, d), the largest first.
     """
     jacobian = jacfwd(lambda code: generator(code.unsqueeze(0)).flatten())(z)
-    return torch.linalg.svd(jacobian, full_matrices=False).Vh[:count]
+    _, values, directions = torch.linalg.svd(jacobian, full_matrices=False)
+    return directions[:count], values[:count]
+
+
+@torch.no_grad()
+def walks(generator: nn.Module, z: Tensor, count: int, steps: Tensor) -> Tensor:
+    """Images (T, N, count, 28, 28) at z + step · direction: codes z (N, d), each with its principal directions."""
+    images = []
+    for code in z:
+        moved = code + steps.to(z)[:, None, None] * principal_directions(generator, code, count)[0]
+        images.append(generator(moved.flatten(0, 1)).reshape(len(steps), count, 28, 28))
+    return torch.stack(images, 1)
 
 
 def latent_explorer(generator: nn.Module, count: int = 6, reach: float = 3.0, seed: int = 0) -> widgets.HBox:
@@ -60,7 +71,7 @@ def latent_explorer(generator: nn.Module, count: int = 6, reach: float = 3.0, se
 
     def go(z: Tensor, number: int | None = None) -> None:
         """Make z the code, the origin of all sliders; number: that of its image in the grid."""
-        explorer.z, explorer.directions = z, principal_directions(generator, z, count)
+        explorer.z, explorer.directions = z, principal_directions(generator, z, count)[0]
         grid.mark(number)
         for slider in sliders:
             slider.unobserve(show, "value")  # else each reset would decode once more

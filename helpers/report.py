@@ -11,7 +11,7 @@ import inspect
 import io
 import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -67,14 +67,15 @@ def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
     _publish(data, "figure", label=label, caption=caption, width=width)
 
 
-def film(frames: dict[str, Tensor], caption: str, axis: str = "frame") -> None:
+def film(frames: dict[str, Tensor], caption: str, axis: str = "frame", names: Sequence[str] | None = None) -> None:
     """Show strips of images under one slider, here and in the report's HTML page; the PDF leaves it out.
 
-    frames: for each strip its images (T, N, 28, 28) in [−1, 1], see `film_html`. axis: what T counts.
+    frames: for each strip its images (T, N, 28, 28) or (T, R, N, 28, 28) in [−1, 1]; axis: what T counts; names: what
+    each frame is. See `film_html`.
     """
     caption = inspect.cleandoc(caption)
     below = f"<figcaption>{html.escape(caption)}</figcaption>"
-    shown = f'<figure style="margin: 0">{film_html(frames, axis)}{below}</figure>'
+    shown = f'<figure style="margin: 0">{film_html(frames, axis, names)}{below}</figure>'
     _publish({"text/html": shown, "text/plain": caption}, "film", caption=caption)
 
 

@@ -58,6 +58,7 @@ def config_hash(config: dict) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
+@torch.random.fork_rng()  # the caller's random numbers are the same whether a model is loaded or trained
 def load_or_train(
     name: str, config: dict, start: Callable[[], Training], epoch: Callable[[Training, int], dict[str, float]]
 ) -> Trained:

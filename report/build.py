@@ -57,7 +57,7 @@ def build(options: argparse.Namespace) -> None:
         whole = merge.merge([folder / path.name for path in notebooks])
         for entry, spent in zip(whole.metadata.report.notebooks, seconds, strict=True):
             entry["seconds"] = spent
-        whole.metadata.report |= {"title": facts.title_block(options.reduced), "run": facts.run_facts(started)}
+        whole.metadata.report |= {"title": facts.title_block(options.reduced), "run": facts.run_facts(started, jobs)}
         made, wide = [page.write_html(whole, folder)], []
         print(f"{'HTML':32} {time.monotonic() - begin:7.1f} s", flush=True)
         if not options.page:

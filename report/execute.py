@@ -13,6 +13,8 @@ from pathlib import Path
 import nbformat
 import papermill
 from errors import BuildError
+from jupyter_core.paths import jupyter_runtime_dir
+from traitlets.config import Config
 
 REDUCED = Path(__file__).with_name("reduced.toml")
 
@@ -72,7 +74,10 @@ def _alike(value: object, default: object) -> bool:
 
 
 def run(source: Path, target: Path, parameters: dict) -> None:
-    """Execute `source` into `target`, which a failed run leaves partly executed."""
+    """Execute `source` into `target`, which a failed run leaves partly executed.
+
+    Kernel and build talk by files in Jupyter's runtime folder: two kernels that start at once may choose one port.
+    """
     logging.getLogger("papermill").setLevel(logging.ERROR)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a Ctrl-C leaves behind is no news
     os.environ |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PLATFORM_DIRS": "1"}  # both silence start-up notes
@@ -87,6 +92,7 @@ def run(source: Path, target: Path, parameters: dict) -> None:
                 progress_bar=False,
                 cwd=str(source.parent),
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+                config=Config(KernelManager={"transport": "ipc", "ip": f"{jupyter_runtime_dir()}/{os.getpid()}"}),
             )
     except papermill.PapermillExecutionError as error:
         number = 1 + sum(c.cell_type == "code" for c in nbformat.read(source, 4).cells[: _position(source, error)])
@@ -130,7 +136,10 @@ def main(source: str, target: str, parameters: str) -> int:
     try:
         run(Path(source), Path(target), json.loads(parameters))
     except (BuildError, OSError) as error:
-        Path(target).with_suffix(".failed").write_text(str(error))
+        try:
+            Path(target).with_suffix(".failed").write_text(str(error))
+        except OSError:  # the disk is full
+            print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

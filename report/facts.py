@@ -26,8 +26,8 @@ def title_block(reduced: bool) -> dict:
     return entries | {"date": f"{today.day} {today:%B %Y}", "extent": "reduced run" if reduced else "full run"}
 
 
-def run_facts(started: float) -> dict:
-    """For the appendix: machine, versions, commit, and the models of the store.
+def run_facts(started: float, jobs: int) -> dict:
+    """For the appendix: machine, versions, commit, how many notebooks ran at once, and the models of the store.
 
     A record is a training of which only configuration and history are kept; records of one name share a row.
     """
@@ -45,6 +45,7 @@ def run_facts(started: float) -> dict:
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
         "device": device_name(),
+        "jobs": jobs,
         "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
         "models": [
             {key: model[key] for key in ("name", "hash", "seed", "epochs", "seconds", "device", "origin")}

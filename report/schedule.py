@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,10 +72,12 @@ def _start(source: Path, target: Path, parameters: dict) -> Iterator[subprocess.
     for what in ("models", "failed"):
         execute.note(target, what)  # what a run that was killed has left
     command = [sys.executable, execute.__file__, source, target, json.dumps(parameters)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
-        process.stdin.close()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as runtime:  # HOME may not be writable
+        settings = os.environ | {"JUPYTER_RUNTIME_DIR": runtime}
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, env=settings)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
+            process.stdin.close()

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import subprocess
 
 from errors import BuildError
@@ -45,7 +46,8 @@ def _version() -> list[int]:
 
 
 def pandoc(text: str, *options: str) -> str:
-    done = subprocess.run(["pandoc", *options], input=text, capture_output=True, text=True, encoding="utf-8")
+    settings = os.environ | {"LC_ALL": "C.UTF-8"}  # else pandoc takes no path beyond ASCII in the locale C
+    done = subprocess.run(["pandoc", *options], input=text, capture_output=True, encoding="utf-8", env=settings)
     if done.returncode or "Could not convert" in done.stderr:
         raise BuildError(f"pandoc could not read the notebooks' Markdown: {done.stderr.strip()}")
     return done.stdout

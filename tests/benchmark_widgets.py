@@ -26,10 +26,10 @@ x, G = data.mnist("test")[0], load_generator("gan")
 """,
     "from helpers.latent_explorer import latent_explorer; latent_explorer(G)",
     """
-from helpers.beta_explorer import beta_explorer
+from helpers.beta_explorer import beta_explorer, beta_frames
 names = {"gaussian": "vae-sweep", "echo": "echo-sweep"}
 sweeps = {noise: vae.train(name, **vae.RECIPES[name]) for noise, name in names.items()}
-beta_explorer(sweeps, vae.pixels("test")[:512])
+beta_explorer(sweeps, beta_frames(sweeps, vae.pixels("test")[:512]))
 """,
     """
 from helpers.inversion_viewer import InversionViewer

@@ -32,7 +32,8 @@ $$\int_0^1 \Bigl(\frac{x}{2}\Bigr)^2\,\mathrm dx \ge -1 . \label{eq:one}$$''')""
     "report.table(frame, 'tab-one', 'Few numbers.')",
     "report.check('one is one', 1, 1, 1e-9)",
     "import torch\nimages = torch.linspace(-1, 1, 5).reshape(5, 1, 1, 1).expand(5, 1, 28, 28)\n"
-    "report.film({'up': images, 'down': images.flip(0)}, 'From black to white.', axis='step')",
+    "report.film({'up': images, 'down': images.flip(0)}, 'From black to white.', axis='step')\n"
+    "report.film({'named': images}, 'Letters.', names=['a', 'b < c', '\"d\"', 'é', 'f'])",
 )
 
 
@@ -109,7 +110,7 @@ def test_the_film_moves_offline_by_keys_and_by_play(built: Path, browser) -> Non
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.on("request", lambda request: request.url.startswith("http") and complaints.append(request.url))
     tab.goto(built.as_uri())
-    film = tab.locator(".film")
+    film, named = tab.locator(".film").all()
     up, down = film.get_by_role("img").all()
 
     def grey(strip) -> float:
@@ -123,6 +124,11 @@ def test_the_film_moves_offline_by_keys_and_by_play(built: Path, browser) -> Non
     assert grey(up) < 5 and film.locator("output").inner_text() == "5 of 5"
     film.get_by_role("button").click()
     tab.wait_for_function("document.querySelector('.film output').textContent == '3 of 5'", timeout=5000)
+    named.get_by_role("slider").focus()
+    for name in ("b < c", '"d"', "é"):
+        tab.keyboard.press("ArrowRight")
+        assert named.locator("output").inner_text() == name
+        assert named.get_by_role("slider").get_attribute("aria-valuetext") == name
     assert complaints == []
 
 
@@ -131,6 +137,20 @@ def test_a_strip_holds_every_pixel() -> None:
     (strip,) = re.findall(r"base64,([^)]+)\)", film_html({"x": images}, "t"))
     sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(strip)))).reshape(3, 28, 2, 28).transpose(0, 2, 1, 3)
     assert np.abs(sheet - (1 - images.numpy()) * 127.5).max() < 0.51
+
+
+def test_a_frame_of_rows_lies_row_below_row() -> None:
+    images = torch.linspace(-1, 1, 24).reshape(2, 3, 4, 1, 1).expand(2, 3, 4, 28, 28)
+    shown = film_html({"x": images}, "t", ["one", "two & more"])
+    (strip,) = re.findall(r"base64,([^)]+)\)", shown)
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(strip))))[14::28, 14::28]
+    assert np.abs(sheet - (1 - images[..., 0, 0].reshape(6, 4).numpy()) * 127.5).max() < 0.51
+    assert "aspect-ratio: 4 / 3" in shown and "two &amp; more" in shown
+
+
+def test_names_of_frames_are_as_many_as_frames() -> None:
+    with pytest.raises(ValueError, match="one length"):
+        film_html({"x": torch.zeros(3, 1, 28, 28)}, "t", ["a", "b"])
 
 
 @pytest.mark.parametrize("lengths", [(3, 4), (1, 1), ()])
@@ -149,7 +169,7 @@ def test_strips_of_a_film_have_one_length(lengths: tuple[int, ...]) -> None:
 )
 def test_an_unsound_page_is_refused(workshop: Workshop, markdown: str, complaint: str) -> None:
     whole = workshop.merged(markdown)
-    whole.metadata.report |= {"title": {}, "run": {"versions": {}}, "notebooks": []}
+    whole.metadata.report |= {"title": {}, "run": {"versions": {}, "jobs": 1}, "notebooks": []}
     with pytest.raises(BuildError, match=complaint):
         page.write_html(whole, workshop.folder)
     assert not (workshop.folder / "report.html").exists()

@@ -60,3 +60,14 @@ def test_code_cells_are_short(notebook: nbformat.NotebookNode) -> None:
     lengths = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
     assert max(lengths) <= LONGEST
     assert statistics.median(lengths) <= MEDIAN
+
+
+def test_a_count_below_one_is_refused_by_the_set_up_cell(notebook: nbformat.NotebookNode) -> None:
+    """As where papermill itself is given -1: the build's own check does not see that."""
+    (parameters,) = execute.tagged(notebook, "parameters")
+    (set_up,) = [cell for cell in code_cells(notebook) if "figures.use_style()" in cell.source]
+    counts = [name for name, text in execute.parameters_of(notebook).items() if isinstance(eval(text), int)]
+    for name in counts:
+        if name != "seed":
+            with pytest.raises(ValueError, match=f"^{name} must be a whole number of at least 1, not -1"):
+                exec(f"{parameters.source}\n{name} = -1\n{set_up.source}", {})

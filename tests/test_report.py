@@ -223,7 +223,7 @@ def test_hostile_names_are_printed_as_they_are(workshop: Workshop) -> None:
 )
 def test_unsound_text_is_refused(workshop: Workshop, markdown: str, complaint: str) -> None:
     whole = workshop.merged(markdown)
-    whole.metadata.report |= {"title": facts.title_block(reduced=True), "run": facts.run_facts(0)}
+    whole.metadata.report |= {"title": facts.title_block(reduced=True), "run": facts.run_facts(0, 1)}
     whole.metadata.report.notebooks[0]["seconds"] = 1.0
     with pytest.raises(BuildError, match=complaint):
         typeset.make_pdf(typeset.write_latex(whole, workshop.folder))

@@ -65,6 +65,16 @@ def test_trains_once_then_loads(folder):
     assert set(first.record) >= {"config", "history", "seed", "seconds", "device", "versions", "commit"}
 
 
+def test_random_numbers_of_the_caller_do_not_tell_training_from_loading():
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(8)
+        regression()
+        drawn.append(torch.rand(1).item())
+    torch.manual_seed(8)
+    assert drawn == [torch.rand(1).item()] * 2
+
+
 def test_another_config_trains_anew():
     regression()
     assert regression(CONFIG | {"epochs": 2})[1] == [0, 1]

@@ -9,10 +9,10 @@ from PIL import Image
 from torch import nn
 
 from helpers import frames, inversion_viewer, path_explorer, vae, widgets
-from helpers.beta_explorer import COLUMNS, beta_explorer
+from helpers.beta_explorer import COLUMNS, beta_explorer, beta_frames
 from helpers.classifier import Classifier
 from helpers.inversion import gradient_descent
-from helpers.latent_explorer import GRID, latent_explorer, principal_directions
+from helpers.latent_explorer import GRID, latent_explorer, principal_directions, walks
 from helpers.networks import Generator
 
 
@@ -189,11 +189,21 @@ def test_another_code_resets_the_sliders(generator, how):
 
 def test_principal_directions_change_the_image_most(generator):
     z = torch.randn(8)
-    directions = principal_directions(generator, z, 8)
+    directions, rates = principal_directions(generator, z, 8)
     assert torch.allclose(directions @ directions.T, torch.eye(8), atol=1e-5)
     step = 1e-3
     changes = (generator(z + step * directions) - generator(z[None])).flatten(1).norm(dim=1)
     assert changes[0] == changes.max() and changes[-1] == changes.min()
+    assert torch.allclose(changes / step, rates, rtol=0.05)
+
+
+def test_walks_pass_through_their_codes_along_the_directions(generator):
+    z = torch.randn(2, 8)
+    images = walks(generator, z, 3, torch.linspace(-1, 1, 5))
+    assert images.shape == (5, 2, 3, 28, 28)
+    assert torch.allclose(images[2], generator(z).expand(2, 3, 28, 28), atol=1e-5)
+    moved = generator(z[1] + principal_directions(generator, z[1], 3)[0]).squeeze(1)
+    assert torch.allclose(images[4, 1], moved, atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [0, 9])
@@ -211,8 +221,9 @@ def sweeps(tmp_path, monkeypatch):
 
 
 def test_beta_slider_moves_both_sweeps_and_says_where_one_has_no_such_beta(sweeps):
-    explorer = beta_explorer(sweeps, vae.pixels("test")[:256])
-    assert explorer.betas == [0.1, 1.0, 10.0]
+    walk = beta_frames(sweeps, vae.pixels("test")[:256])
+    explorer = beta_explorer(sweeps, walk)
+    assert walk.betas == [0.1, 1.0, 10.0] and walk.members == {"gaussian": [0, 1, 2], "echo": [0, 1, 1]}
     pictures = []
     for index in range(3):
         explorer.slider.value = index
@@ -222,13 +233,13 @@ def test_beta_slider_moves_both_sweeps_and_says_where_one_has_no_such_beta(sweep
     assert explorer.chart.dots[0] != explorer.chart.dots[1] != explorer.chart.dots[2]
     assert (left[0] != left[1]).any() and (left[1] != left[2]).any()
     assert (right[0] != right[1]).any() and (right[1] == right[2]).all()
-    assert "gaussian: β = 10," in explorer.words.words[2] and "echo: nearest β = 1," in explorer.words.words[2]
+    assert "Gaussian: β = 10," in explorer.words.words[2] and "echo: nearest β = 1," in explorer.words.words[2]
 
 
 def test_beta_explorer_needs_networks(sweeps):
     del sweeps["echo"].modules["autoencoders"]
     with pytest.raises(ValueError, match="networks"):
-        beta_explorer(sweeps, vae.pixels("test")[:256])
+        beta_frames(sweeps, vae.pixels("test")[:256])
 
 
 def test_descent_is_recorded_as_it_runs(generator):
