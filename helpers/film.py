@@ -45,7 +45,8 @@ def film_html(frames: dict[str, Tensor], axis: str, names: Sequence[str] | None 
         raise ValueError(f"a film needs strips and names of one length, at least 2 frames, not {sorted(lengths)}.")
     (length,) = lengths
     strips = "".join(_strip(name, images) for name, images in frames.items())
-    words = json.dumps(list(names or (f"{k} of {length}" for k in range(1, length + 1))))
+    names = list(names or (f"{k} of {length}" for k in range(1, length + 1)))
+    words, widest = json.dumps(names), max(map(len, names))
     return (
         f'<div class="film" data-names="{html.escape(words)}">'
         f'<div style="display: flex; flex-wrap: wrap; gap: 8px">{strips}</div>'
@@ -53,13 +54,13 @@ def film_html(frames: dict[str, Tensor], axis: str, names: Sequence[str] | None 
         '<button type="button" aria-label="play or pause" style="width: 3em">▶</button>'
         f'<label style="flex: 1 0 16em; display: flex; gap: 8px">{html.escape(axis)}<input type="range" min="0" '
         f'max="{length - 1}" value="0" style="flex: 1"></label>'
-        '<output style="min-width: 6em"></output></div></div>'
+        f'<output style="min-width: {widest}ch"></output></div></div>'
         f"{PLAYER}"
     )
 
 
 def _strip(name: str, images: Tensor) -> str:
-    """One strip's window and name; some five strips of single digits fit side by side."""
+    """One strip's window and name; five strips of single digits or two of several rows fit side by side."""
     images = images if images.ndim == 5 else images.unsqueeze(1)
     length, rows, count = images.shape[:3]
     ink = ((1 - images.detach().cpu().clamp(-1, 1)) * 127.5).round().to(torch.uint8)
@@ -67,9 +68,9 @@ def _strip(name: str, images: Tensor) -> str:
     sheet = ink.transpose(2, 3).reshape(28 * length * rows, 28 * count).numpy()
     Image.fromarray(sheet).save(buffer, format="png", optimize=True)
     picture = base64.b64encode(buffer.getvalue()).decode()
-    name = html.escape(name)
+    name, side = html.escape(name), 72 if rows == 1 else 52
     return (
-        f'<div style="flex: {count} 1 {72 * count + 56}px; max-width: {72 * count + 72}px; text-align: center; '
+        f'<div style="flex: {count} 1 {side * count + 56}px; max-width: {side * count + 72}px; text-align: center; '
         'font-size: 0.85em; text-wrap: balance">'
         f'<div role="img" aria-label="{name}" style="aspect-ratio: {count} / {rows}; image-rendering: pixelated; '
         f'background: url(data:image/png;base64,{picture}) 0 0 / 100% auto"></div>{name}</div>'
