@@ -92,12 +92,13 @@ def test_latex_killed_in_the_middle_leaves_the_old_report(built: tuple[Workshop,
     assert "Another text." in workshop.text()
 
 
-def test_a_full_disk_is_named(workshop: Workshop, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", ["4k", "40k"], ids=["at once", "after the notebook"])
+def test_a_full_disk_is_named(workshop: Workshop, tmp_path: Path, size: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small disk")
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "none", disk]).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk]).returncode:
         pytest.skip("no disk can be mounted here")
     try:
         workshop.write("01_fine", GOOD)
