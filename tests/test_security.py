@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -36,10 +37,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]
             assert time.monotonic() < end and process.poll() is None, log.read_text()
             time.sleep(0.2)
             found = re.search(r"http://127\.0\.0\.1:(\d+)/lab\?token=([0-9a-f]{40,})", log.read_text())
+        while not listens(int(found[1])):  # some versions name the address before they listen
+            assert time.monotonic() < end and process.poll() is None, log.read_text()
+            time.sleep(0.2)
         yield int(found[1]), found[2]
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def status(address: str) -> int:
