@@ -7,11 +7,8 @@ order or leftovers. (Meant for a reduced build, as all models are trained anew.)
 
 import argparse
 import ast
-import json
 import os
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +18,7 @@ from conftest import ROOT  # it makes report's modules known
 
 # isort: split
 import execute
+import schedule
 
 NUMBER = re.compile(r"[-−+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
@@ -52,10 +50,10 @@ def alone(path: Path, folder: Path) -> Path:
         name: ast.literal_eval(text) for name, text in execute.parameters_of(notebook).items() if "**" not in text
     }
     source, target = ROOT / "notebooks" / path.name, folder / path.name
-    command = [sys.executable, execute.__file__, source, target, json.dumps(values)]
-    settings = os.environ | {"MODELS": str(folder / f"models-{path.stem}")}
-    if subprocess.run(command, env=settings, stdin=subprocess.PIPE).returncode:
-        raise RuntimeError(execute.note(target, "failed") or f"{path.name} failed")
+    os.environ["MODELS"] = str(folder / f"models-{path.stem}")
+    with schedule._start(source, target, values) as process:
+        if process.wait():
+            raise RuntimeError(execute.note(target, "failed") or f"{path.name} failed")
     return target
 
 
