@@ -14,10 +14,10 @@ from helpers.paths import (
     conformal_density,
     decode,
     image_cost,
+    linear_path,
     pullback_density,
     resample,
     slerp,
-    straight,
 )
 
 COARSE = 17  # points of the grid on which the best start is found
@@ -26,7 +26,7 @@ AT_ONCE = 32  # pairs in one batch
 
 
 @dataclass(frozen=True)
-class Shortest:
+class Geodesic:
     """A path of least energy and its certificate; for a batch each number is a tensor (P,).
 
     path: (points, d) or (P, points, d), float64, at constant metric speed. lower_bound: no path has less energy.
@@ -63,7 +63,7 @@ def shortest_path(
     points: int = 33,
     change: float | None = None,
     codes: Tensor | None = None,
-) -> Shortest:
+) -> Geodesic:
     """The path from z_a to z_b that minimises U; with z (P, d) and images (P, …), P of them at once.
 
     Its lower bound is ½‖x_a − x_b‖²‖z_a − z_b‖². It is the best end of descents from the segment, from the great arc
@@ -81,12 +81,12 @@ def shortest_path(
         return conformal_density(image_cost(generator, x_a[rows], x_b[rows]), path)
 
     bound = (x_a - x_b).square().sum((1, 2)) * (z_a - z_b).double().square().sum(-1) / 2
-    return least_path(density, z_a, z_b, bound, points, change=change, codes=codes)
+    return minimise_energy(density, z_a, z_b, bound, points, change=change, codes=codes)
 
 
 def pullback_geodesic(
     generator: Decode, z_a: Tensor, z_b: Tensor, points: int = 33, evaluations: int = 150
-) -> Shortest:
+) -> Geodesic:
     """The path from z_a to z_b, (d,) or (P, d), of least `pullback_energy`; its bound is ‖G(z_a) − G(z_b)‖².
 
     Far worse conditioned than U, and kinked: look at `residual` before calling it a geodesic. Codes are whitened by
@@ -97,18 +97,18 @@ def pullback_geodesic(
     begin, end = (z.detach().double().reshape(-1, z.shape[-1]) for z in (z_a, z_b))
     with torch.no_grad():
         bound = (decode(generator, begin) - decode(generator, end)).square().sum(1)
-        parts = [_mean_metric_roots(generator, part) for part in straight(begin, end, 9).split(AT_ONCE)]
+        parts = [_mean_metric_roots(generator, part) for part in linear_path(begin, end, 9).split(AT_ONCE)]
         whiten, unwhiten = (torch.cat(roots) for roots in zip(*parts, strict=True))
 
     def density(path: Tensor, rows: Tensor) -> Tensor:
         return pullback_density(generator, path @ unwhiten[rows])
 
     ends = ((z.unsqueeze(1) @ whiten).reshape(z_a.shape) for z in (begin, end))
-    found = least_path(density, *ends, bound, points, evaluations)
+    found = minimise_energy(density, *ends, bound, points, evaluations)
     return replace(found, path=(found.path.reshape(len(begin), points, -1) @ unwhiten).reshape(found.path.shape))
 
 
-def least_path(
+def minimise_energy(
     density: Density,
     z_a: Tensor,
     z_b: Tensor,
@@ -117,7 +117,7 @@ def least_path(
     evaluations: int = 300,
     change: float | None = None,
     codes: Tensor | None = None,
-) -> Shortest:
+) -> Geodesic:
     """The path from z_a to z_b, (d,) or (P, d), of least energy mean(density), for any density of geodesic form.
 
     density: paths (R, T + 1, d) and the numbers (R,) of the pairs that they join, to (R, T). bound: (P,).
@@ -126,7 +126,7 @@ def least_path(
     """
     if z_a.dim() == 2 and len(z_a) > AT_ONCE:
         parts = [
-            least_path(
+            minimise_energy(
                 lambda path, rows, first=k: density(path, rows + first),
                 *(part[k : k + AT_ONCE] for part in (z_a, z_b, bound)),
                 points, evaluations, change, codes,
@@ -135,11 +135,11 @@ def least_path(
         ]  # fmt: skip
         finest = max(part.path.shape[1] for part in parts)
         parts = [replace(part, path=_on_grid(part.path, finest)) for part in parts]
-        return Shortest(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Shortest)))
+        return Geodesic(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Geodesic)))
     begin, end = (z.detach().double().reshape(-1, z.shape[-1]) for z in (z_a, z_b))
     pairs, grid = len(begin), min(points, COARSE)
     everyone = torch.arange(pairs, device=begin.device)
-    starts = [straight(begin, end, grid), slerp(begin, end, grid)]
+    starts = [linear_path(begin, end, grid), slerp(begin, end, grid)]
     if codes is not None:
         starts.append(graph_paths(density, begin, end, codes, grid))
     paths = torch.cat(starts)  # row r joins pair r mod P
@@ -148,7 +148,7 @@ def least_path(
     path = rough.path[start * pairs + everyone]
     if grid < points:
         path = _on_grid(path, points)
-    line = straight(begin, end, points)
+    line = linear_path(begin, end, points)
     with torch.no_grad():
         better = density(path, everyone).mean(1) <= density(line, everyone).mean(1)  # a finer grid may judge otherwise
     final = descend(density, torch.where(better[:, None, None], path, line), evaluations=evaluations)
@@ -161,10 +161,10 @@ def least_path(
         moved = (finer.energy / energy[moving] - 1).abs() > change
         path[moving], energy[moving], residual[moving] = finer.path, finer.energy, finer.residual
         spent[moving], moving = finer.evaluations, moving[moved]
-    path, energy, deviation, left = _retime(density, path, straight(begin, end, path.shape[1]))
+    path, energy, deviation, left = _retime(density, path, linear_path(begin, end, path.shape[1]))
     numbers = (energy, bound, deviation, left, residual, spent, start)
     single = z_a.dim() == 1
-    return Shortest(path[0], *(n[0].item() for n in numbers)) if single else Shortest(path, *numbers)
+    return Geodesic(path[0], *(n[0].item() for n in numbers)) if single else Geodesic(path, *numbers)
 
 
 def _on_grid(path: Tensor, points: int) -> Tensor:

@@ -50,7 +50,7 @@ def find_routes(G: nn.Module, x_a: Tensor, x_b: Tensor, points: int) -> Iterator
     Quicker and rougher than the notebook's: fewer starts, points and evaluations (see the top of this file).
     """
     z_a, z_b = invert(G, torch.stack([x_a, x_b]), RESTARTS, iterations=ITERATIONS).best()
-    routes = {"straight line": paths.straight(z_a, z_b, points), "great arc": paths.slerp(z_a, z_b, points)}
+    routes = {"straight line": paths.linear_path(z_a, z_b, points), "great arc": paths.slerp(z_a, z_b, points)}
     yield routes
 
     def dense(path: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ Decode = Callable[[Tensor], Tensor]  # codes (…, d) to flattened images (…, 
 Cost = Callable[[Tensor], Tensor]  # codes (P, T, d) to costs (P, T)
 
 
-def straight(z_a: Tensor, z_b: Tensor, points: int = 33) -> Tensor:
+def linear_path(z_a: Tensor, z_b: Tensor, points: int = 33) -> Tensor:
     """The segment from z_a to z_b, (d,) or (P, d), at constant speed: (points, d) or (P, points, d).
 
     Raises ValueError for fewer than 3 points or for ends that are not two finite codes of one shape.
@@ -26,11 +26,11 @@ def straight(z_a: Tensor, z_b: Tensor, points: int = 33) -> Tensor:
 
 
 def slerp(z_a: Tensor, z_b: Tensor, points: int = 33) -> Tensor:
-    """The great arc sin((1−t)ω)/sin ω · z_a + sin(tω)/sin ω · z_b (Shoemake 1985), shaped as in `straight`.
+    """The great arc sin((1−t)ω)/sin ω · z_a + sin(tω)/sin ω · z_b (Shoemake 1985), shaped as in `linear_path`.
 
-    ω is the angle between the codes. Where sin ω = 0 it is the segment. Raises ValueError as `straight` does.
+    ω is the angle between the codes. Where sin ω = 0 it is the segment. Raises ValueError as `linear_path` does.
     """
-    line = straight(z_a, z_b, points)
+    line = linear_path(z_a, z_b, points)
     t = torch.linspace(0, 1, points, dtype=z_a.dtype, device=z_a.device).unsqueeze(1)
     cosine = F.cosine_similarity(z_a, z_b, -1).clamp(-1, 1)[..., None, None]
     omega = cosine.arccos()

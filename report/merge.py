@@ -1,4 +1,4 @@
-"""The executed notebooks as one, reduced to what `helpers.report` marked."""
+"""The executed notebooks as one, reduced to what `helpers.publish` marked."""
 
 import re
 import uuid

@@ -11,7 +11,7 @@ import pytest
 from conftest import Workshop
 
 pytestmark = pytest.mark.usefixtures("tex")
-GOOD = 'report.say("All is well.")'
+GOOD = 'publish.say("All is well.")'
 PAUSE = """from pathlib import Path
 import time
 Path("{mark}").write_text("here")
@@ -84,7 +84,7 @@ def test_latex_killed_in_the_middle_leaves_the_old_report(built: tuple[Workshop,
     tools.mkdir()
     (tools / "xelatex").write_text("#!/bin/sh\nkill -9 $$\n")
     (tools / "xelatex").chmod(0o755)
-    workshop.write("01_fine", 'report.say("Another text.")')
+    workshop.write("01_fine", 'publish.say("Another text.")')
     done = workshop.build(PATH=f"{tools}:{os.environ['PATH']}")
     assert done.returncode == 1 and "xelatex" in done.stderr and "Traceback" not in done.stderr
     assert workshop.pdf.read_bytes() == before
@@ -122,7 +122,7 @@ def test_a_folder_that_may_not_be_written_is_named(built: tuple[Workshop, bytes]
 TRAINING = """from helpers import classifier
 model = classifier.train(epochs=6, images=2048, channels=4)
 total = sum(t.double().sum().item() for t in model.modules["classifier"].state_dict().values())
-report.say(f"Weights: {total:.17g}")"""
+publish.say(f"Weights: {total:.17g}")"""
 
 
 def test_training_killed_and_taken_up_again_ends_at_the_same_numbers(workshop: Workshop, tmp_path: Path) -> None:

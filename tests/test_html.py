@@ -19,21 +19,21 @@ from PIL import Image
 from helpers.film import film_html
 
 CELLS = (
-    r"""report.say(r'''## RD-a: sound
+    r"""publish.say(r'''## RD-a: sound
 
 The [figure](#fig-line), the [table](#tab-one) and \eqref{eq:one} agree with
 [Kingma & Welling 2014](#cite-kingma2014), as $β \to 0$:
 
 $$\int_0^1 \Bigl(\frac{x}{2}\Bigr)^2\,\mathrm dx \ge -1 . \label{eq:one}$$''')""",
-    "report.answer('RD-a', 'It is $x^2$. More.', '$x = 2$')",
+    "publish.answer('RD-a', 'It is $x^2$. More.', '$x = 2$')",
     "import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nax.plot([1, 2])\n"
-    "report.figure(fig, 'fig-line', 'It rises *slowly* & surely. More.')",
+    "publish.figure(fig, 'fig-line', 'It rises *slowly* & surely. More.')",
     "import pandas as pd\nframe = pd.DataFrame({'a': ['1.5', '-0.25']}, index=['p', 'q'])\n"
-    "report.table(frame, 'tab-one', 'Few numbers.')",
-    "report.check('one is one', 1, 1, 1e-9)",
+    "publish.table(frame, 'tab-one', 'Few numbers.')",
+    "publish.check('one is one', 1, 1, 1e-9)",
     "import torch\nimages = torch.linspace(-1, 1, 5).reshape(5, 1, 1, 1).expand(5, 1, 28, 28)\n"
-    "report.film({'up': images, 'down': images.flip(0)}, 'From black to white.', axis='step')\n"
-    "report.film({'named': images}, 'Letters.', names=['a', 'b < c', '\"d\"', 'é', 'f'])",
+    "publish.film({'up': images, 'down': images.flip(0)}, 'From black to white.', axis='step')\n"
+    "publish.film({'named': images}, 'Letters.', names=['a', 'b < c', '\"d\"', 'é', 'f'])",
 )
 
 

@@ -43,7 +43,7 @@ def test_cross_fade_is_four_thirds_by_midpoints():
     generator, z_a, z_b, x_a, x_b = affine_pair()
     bound = 0.5 * (x_a - x_b).square().sum() * (z_a - z_b).square().sum()
     for segments in (2, 10, 32):
-        energy = paths.path_energy(generator, paths.straight(z_a, z_b, segments + 1), x_a, x_b)
+        energy = paths.path_energy(generator, paths.linear_path(z_a, z_b, segments + 1), x_a, x_b)
         assert energy / bound == pytest.approx(4 / 3 - 1 / (3 * segments**2), rel=1e-12)
 
 
@@ -54,7 +54,7 @@ def test_cross_fade_at_constant_speed_is_the_minimum():
     found = geodesics.shortest_path(generator, z_a, z_b, x_a, x_b, points=65)
     assert found.rho == pytest.approx(exact, rel=2e-4)
     assert found.speed_deviation < 0.01
-    line = paths.straight(z_a, z_b, 513)
+    line = paths.linear_path(z_a, z_b, 513)
     lengths = paths.metric_lengths(paths.image_cost(generator, x_a, x_b), line)
     even = paths.resample(line, lengths, 513)
     assert paths.path_energy(generator, even, x_a, x_b) / found.lower_bound == pytest.approx(exact, rel=1e-4)
@@ -66,7 +66,7 @@ def test_hyperbolic_half_plane(points):
     b = torch.tensor([[2.0, 1.0], [1.0, 2.0], [3.0, 0.4]], dtype=torch.float64)
     exact = torch.arccosh(1 + (a - b).square().sum(1) / (2 * a[:, 1] * b[:, 1])) ** 2
     density = lambda path, rows: paths.conformal_density(lambda z: z[..., 1].pow(-2), path)  # noqa: E731
-    found = geodesics.least_path(density, a, b, torch.zeros(3), points)
+    found = geodesics.minimise_energy(density, a, b, torch.zeros(3), points)
     assert found.energy.tolist() == pytest.approx(exact.tolist(), rel=1e-3)
     assert found.speed_deviation.max() < 0.01
 
@@ -103,8 +103,8 @@ def test_neighbour_graph_finds_the_gap_in_a_wall():
     ends = torch.tensor([[[-1.5, -0.5]], [[1.5, -0.5]]], dtype=torch.float64)
     codes = 6 * torch.rand(400, 2, generator=seeded(4), dtype=torch.float64) - 3
     density = lambda path, rows: paths.conformal_density(wall_with_gap, path)  # noqa: E731
-    through = geodesics.least_path(density, *ends, torch.zeros(1), 65)
-    round_it = geodesics.least_path(density, *ends, torch.zeros(1), 65, codes=codes)
+    through = geodesics.minimise_energy(density, *ends, torch.zeros(1), 65)
+    round_it = geodesics.minimise_energy(density, *ends, torch.zeros(1), 65, codes=codes)
     least = marching(wall_with_gap, (-3, -3), (3, 3), *(z[0].tolist() for z in ends))
     assert through.energy.item() > 1.5 * least and through.start.item() in (0, 1)
     assert round_it.energy.item() == pytest.approx(least, rel=0.02) and round_it.start.item() == 2
@@ -115,7 +115,7 @@ def test_neighbour_graph_without_a_way_is_the_segment():
     density = lambda path, rows: paths.conformal_density(lambda z: torch.ones_like(z[..., 0]), path)  # noqa: E731
     far = 100 + torch.rand(5, 2, generator=seeded(0), dtype=torch.float64)
     nearest_only = graph_paths(density, *ends, torch.cat([far, ends[0] + 0.01, ends[1] + 0.01]), 9, neighbours=1)
-    assert torch.allclose(nearest_only, paths.straight(*ends, 9))
+    assert torch.allclose(nearest_only, paths.linear_path(*ends, 9))
 
 
 def test_grid_is_refined_until_the_energy_settles():
@@ -132,7 +132,7 @@ def test_path_runs_at_constant_speed_where_the_energy_has_a_kink():
     kinked = lambda z: 1 + 5 * (z[..., 0] - 0.3).abs() + 3 * (z[..., 1] + 0.2 * z[..., 0]).abs()  # noqa: E731
     density = lambda path, rows: paths.conformal_density(kinked, path)  # noqa: E731
     ends = torch.tensor([[[-1.0, 0.5]], [[1.0, 0.4]]], dtype=torch.float64)
-    found = geodesics.least_path(density, *ends, torch.zeros(1), 65)
+    found = geodesics.minimise_energy(density, *ends, torch.zeros(1), 65)
     assert found.speed_deviation.item() < 2e-3 < found.descent_deviation.item()
     assert found.energy.item() == pytest.approx(marching(kinked, (-2, -2), (2, 2), [-1.0, 0.5], [1.0, 0.4]), rel=0.01)
 
@@ -169,7 +169,7 @@ def digits():
 def test_certificate_and_order(digits):
     generator, z, x = digits
     found = geodesics.shortest_path(generator, z[0], z[1], x[0], x[1])
-    line = paths.path_energy(generator, paths.straight(z[0], z[1]), x[0], x[1]).item()
+    line = paths.path_energy(generator, paths.linear_path(z[0], z[1]), x[0], x[1]).item()
     assert found.path.shape == (33, 8) and isinstance(found.energy, float)
     assert found.lower_bound <= found.energy <= line * (1 + 1e-6)
     assert found.lower_bound == pytest.approx(
@@ -205,7 +205,7 @@ def test_batch_agrees_with_single(digits):
 
 def test_energy_is_differentiable_in_path_and_weights(digits):
     generator, z, x = digits
-    path = paths.straight(z[0], z[1], 9).requires_grad_()
+    path = paths.linear_path(z[0], z[1], 9).requires_grad_()
     energy = paths.path_energy(generator, path, x[0], x[1])
     assert energy.shape == ()
     slopes = torch.autograd.grad(energy, [path, *generator.parameters()])
@@ -232,12 +232,12 @@ def test_pullback_of_an_isometry_is_the_segment():
     generator, z_a, z_b, _, _ = affine_pair()
     found = geodesics.pullback_geodesic(generator, z_a, z_b)
     assert found.rho == pytest.approx(1, rel=1e-9) and found.speed_deviation < 1e-5
-    assert torch.allclose(found.path, paths.straight(z_a, z_b), atol=1e-6)
+    assert torch.allclose(found.path, paths.linear_path(z_a, z_b), atol=1e-6)
 
 
 def test_pullback_shortens_the_image_path(digits):
     generator, z, _ = digits
-    line = paths.straight(z[0], z[1])
+    line = paths.linear_path(z[0], z[1])
     found = geodesics.pullback_geodesic(generator, z[0], z[1])
     assert found.lower_bound * (1 - 1e-6) <= found.energy <= paths.pullback_energy(generator, line).item()
     assert paths.image_lengths(generator, found.path).sum() <= paths.image_lengths(generator, line).sum()
@@ -251,7 +251,7 @@ def test_preconditioned_evaluations_do_not_grow():
     for points in (17, 65):
         bases = {"sine": sine_basis(points - 1), "nodes": torch.eye(points - 2, dtype=torch.float64)}
         density = lambda p, r: paths.conformal_density(paths.image_cost(generator, x_a[r], x_b[r]), p)  # noqa: E731
-        ends = {name: descend(density, paths.straight(z_a, z_b, points), basis) for name, basis in bases.items()}
+        ends = {name: descend(density, paths.linear_path(z_a, z_b, points), basis) for name, basis in bases.items()}
         least = torch.minimum(ends["sine"].energy, ends["nodes"].energy)
         for name, end in ends.items():
             counts[name].append((end.trace <= 1.0005 * least).int().argmax(0).double().mean().item() + 1)
@@ -263,7 +263,7 @@ def test_slerp_keeps_the_norm_and_survives_extremes():
     z = torch.nn.functional.normalize(torch.randn(4, 6, generator=seeded(8), dtype=torch.float64), dim=1)
     assert torch.allclose(paths.slerp(z[:2], z[2:]).norm(dim=-1), torch.ones(2, 33, dtype=torch.float64))
     for other in (z[0], -z[0]):
-        assert torch.allclose(paths.slerp(z[0], other), paths.straight(z[0], other), atol=1e-6)
+        assert torch.allclose(paths.slerp(z[0], other), paths.linear_path(z[0], other), atol=1e-6)
     arc = paths.slerp(3 * z[0], 3 * z[1])
     assert torch.allclose(arc[[0, -1]], 3 * z[:2])
 

@@ -84,7 +84,7 @@ def test_least_path_keeps_its_ends_and_its_bounds(pairs, points, size, dtype, se
     G = lambda z: torch.tanh(z @ weight.to(z))  # noqa: E731
     z_a, z_b = normal(2, pairs, size, seed=seed + 1, dtype=dtype)
     found = geodesics.shortest_path(G, z_a, z_b, G(z_a), G(z_b), points)
-    line = paths.path_energy(G, paths.straight(z_a, z_b, points).double(), G(z_a), G(z_b))
+    line = paths.path_energy(G, paths.linear_path(z_a, z_b, points).double(), G(z_a), G(z_b))
     assert found.path.shape == (pairs, points, size) and found.path.dtype == torch.float64
     assert torch.equal(found.path[:, 0], z_a.double()) and torch.equal(found.path[:, -1], z_b.double())
     assert (found.energy <= line * (1 + 1e-6) + 1e-12).all()

@@ -17,7 +17,7 @@ import typeset
 from conftest import ROOT, Workshop
 from errors import BuildError
 
-from helpers import report
+from helpers import publish
 
 pytestmark = pytest.mark.usefixtures("tex")
 NOTEBOOKS = ROOT / "notebooks"
@@ -105,8 +105,8 @@ def test_reduced_parameters_belong_to_notebooks() -> None:
 
 
 def test_failing_cell_is_named_and_the_old_pdf_stays(workshop: Workshop) -> None:
-    workshop.write("01_good", "report.say('fine')")
-    workshop.write("02_bad", "a = 1", "report.check('one is two', a, 2, 0.5)")
+    workshop.write("01_good", "publish.say('fine')")
+    workshop.write("02_bad", "a = 1", "publish.check('one is two', a, 2, 0.5)")
     workshop.pdf.write_bytes(b"yesterday's report")
     done = workshop.build()
     assert done.returncode == 1
@@ -117,7 +117,7 @@ def test_failing_cell_is_named_and_the_old_pdf_stays(workshop: Workshop) -> None
 
 
 def test_only_notebooks_that_something_changed_for_run_again(workshop: Workshop) -> None:
-    workshop.write("01_still", "report.say('fine')")
+    workshop.write("01_still", "publish.say('fine')")
     outputs = [workshop.build(**environment).stdout for environment in ({}, {}, {"FORCE": "1"})]
     assert [len(re.findall(r"01_still.ipynb .*reused", output)) for output in outputs] == [0, 1, 0]
 
@@ -147,7 +147,7 @@ def test_a_fingerprint_sees_helpers_that_helpers_import(tmp_path) -> None:
 
 
 def test_unknown_parameter_is_refused_before_anything_runs(workshop: Workshop) -> None:
-    workshop.write("01_good", "report.say('fine')")
+    workshop.write("01_good", "publish.say('fine')")
     table = workshop.folder / "parameters.toml"
     table.write_text("[01_good]\nepoch = 3\n")
     done = workshop.build("--reduced", "--parameters", str(table))
@@ -157,7 +157,7 @@ def test_unknown_parameter_is_refused_before_anything_runs(workshop: Workshop) -
 
 @pytest.mark.parametrize("value", ["-1", "0", "2.5", "true", '"many"', "[3]"])
 def test_a_parameter_of_another_kind_is_refused_before_anything_runs(workshop: Workshop, value: str) -> None:
-    workshop.write("01_good", "report.say('fine')", parameters="starts = 2**3")
+    workshop.write("01_good", "publish.say('fine')", parameters="starts = 2**3")
     table = workshop.folder / "parameters.toml"
     table.write_text(f"[01_good]\nstarts = {value}\n")
     (parameters,) = execute.reduced_parameters(table).values()
@@ -188,13 +188,13 @@ def test_two_notebooks_run_at_once_and_the_first_failure_ends_the_other(workshop
 
 @pytest.mark.parametrize("jobs", ["0", "-1", "many"])
 def test_a_number_of_jobs_without_sense_is_refused(workshop: Workshop, jobs: str) -> None:
-    workshop.write("01_good", "report.say('fine')")
+    workshop.write("01_good", "publish.say('fine')")
     done = workshop.build(JOBS=jobs)
     assert done.returncode == 1 and f"JOBS={jobs} must be a whole number" in done.stderr
 
 
 def test_hostile_names_are_printed_as_they_are(workshop: Workshop) -> None:
-    workshop.write("01_good", "report.say('fine')")
+    workshop.write("01_good", "publish.say('fine')")
     author = r"""Zoë O'Ñeill, 李明 & Иван "100%" #1_{x}^2 ~ \input{a} $B `id` -- Ζωή"""
     done = workshop.build(AUTHOR=author, HOURS="<3 & more", COLLABORATORS="a_b; łódź")
     assert done.returncode == 0, done.stderr
@@ -276,7 +276,7 @@ def test_a_shown_source_keeps_the_first_line_of_each_docstring() -> None:
         return \"\"\"no
         docstring\"\"\"
 """
-    shown = report._brief(code)
+    shown = publish._brief(code)
     assert "More." not in shown and "docstring" in shown
     assert ast.dump(ast.parse(shown)) == ast.dump(
         ast.parse(code.replace("\n\n    More.\n    ", "").replace("\n\n            More.\n            ", ""))
@@ -284,7 +284,7 @@ def test_a_shown_source_keeps_the_first_line_of_each_docstring() -> None:
 
 
 def test_two_builds_at_once_are_refused(workshop: Workshop) -> None:
-    workshop.write("01_good", "report.say('fine')")
+    workshop.write("01_good", "publish.say('fine')")
     (workshop.folder / "build").mkdir()
     with open(workshop.folder / "build" / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -339,7 +339,7 @@ def test_markdown_becomes_latex(markdown: str, latex: str) -> None:
     ],
 )
 def test_a_spread_is_printed_to_the_second_digit_of_its_deviation(values: list[float], expected: str) -> None:
-    assert report.spread(values) == expected
+    assert publish.mean_std(values) == expected
 
 
 def test_an_unknown_retrain_is_refused(workshop: Workshop) -> None:

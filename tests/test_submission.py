@@ -33,7 +33,7 @@ def test_the_archive_holds_the_code_and_no_data_models_or_caches(archive: zipfil
 def test_the_unpacked_archive_builds_a_report(archive: zipfile.ZipFile, workshop: Workshop) -> None:
     archive.extractall(workshop.folder)
     (code,) = workshop.folder.glob("*-code")
-    workshop.write("01_small", "report.say('fine')")
+    workshop.write("01_small", "publish.say('fine')")
     command = [sys.executable, code / "report" / "build.py", "--notebooks", workshop.notebooks]
     command += ["--build", workshop.folder / "build", "--output", workshop.pdf]
     settings = os.environ | {"PYTHONPATH": str(code)}

@@ -17,10 +17,10 @@ import torch
 from helpers import data
 from helpers.models import load_generator
 mean = load_generator("gan")(torch.zeros(1, 64)).mean().item() + data.mnist("test")[0].mean().item()
-report.say(f"Größe {mean:.6f}")
+publish.say(f"Größe {mean:.6f}")
 fig, ax = plt.subplots()
 ax.plot([0, 1])
-report.figure(fig, "fig-line", "Un café.")"""
+publish.figure(fig, "fig-line", "Un café.")"""
 
 
 class Checkout:

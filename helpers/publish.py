@@ -96,7 +96,7 @@ def table(frame: pd.DataFrame, label: str, caption: str) -> None:
     _publish({"text/markdown": shown, "text/plain": grid}, "table", label=label, caption=caption, grid=grid)
 
 
-def spread(values: Iterable[float]) -> str:
+def mean_std(values: Iterable[float]) -> str:
     """'mean ± standard deviation' of several values, to the deviation's second digit; of one value just that."""
     values = np.asarray(list(values), dtype=float)
     deviation = values.std(ddof=1) if len(values) > 1 else 0.0
