@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from helpers.device import device
+from helpers.compute import device
 
 
 @dataclass

@@ -5,8 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers import data, store
-from helpers.device import device
-from helpers.settings import check_whole
+from helpers.compute import device, require_count
 
 
 class Classifier(nn.Module):
@@ -35,7 +34,7 @@ class Classifier(nn.Module):
 
 def train(epochs: int = 8, seed: int = 0, images: int = 60_000, channels: int = 16) -> store.Trained:
     """The frozen judge: module "classifier", trained on real images only, each shifted by up to two pixels."""
-    check_whole(epochs=epochs, images=images, channels=channels)
+    require_count(epochs=epochs, images=images, channels=channels)
     config = {"epochs": epochs, "seed": seed, "images": images, "channels": channels, "learning_rate": 2e-3}
 
     def start() -> store.Training:

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 from torchvision import datasets
 
-from helpers.device import device
+from helpers.compute import device
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 RAW_MD5 = {  # of the unpacked bytes: gzip streams of the same bytes differ

@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers import classifier, data, metrics, store
-from helpers.device import device, products
+from helpers.compute import device, products, require_count, require_nonnegative
 from helpers.networks import Critic, build_generator
 from helpers.path_terms import TERMS
 from helpers.penalty import gradient_penalty, piecewise_linear_penalty
-from helpers.settings import check_numbers, check_whole
 from helpers.training_film import Film
 
 RECIPES: dict[str, dict] = {
@@ -104,7 +103,7 @@ def train(
     `build_generator`; critic: its hidden widths. An epoch shows the critic each image once; the generator moves after
     every `critic_steps` of its steps. decay: the learning rate falls linearly to 0, so its mean is half of it: the
     hand-out's 1e-4. The generator kept is the exponential moving average of the weights. rounded: as for
-    `device.products`. path_term, path_weight: a key of `path_terms.TERMS` and its weight in the generator's loss.
+    `compute.products`. path_term, path_weight: a key of `path_terms.TERMS` and its weight in the generator's loss.
     base_epochs: start from the plain game of so many epochs and seed 0, with its BatchNorm frozen. scored: how many
     samples the history's scores use, every `score_every` epochs the Fréchet distance, at the end all; judge: changes to
     the classifier that scores. keep: True for all modules, False for none, or one module's name.
@@ -113,12 +112,12 @@ def train(
     """
     if loss not in GAMES:
         raise ValueError(f"loss must be one of {', '.join(map(repr, GAMES))}, not {loss!r}.")
-    check_whole(
+    require_count(
         epochs=epochs, batch=batch, images=images, latent_dim=latent_dim, width=width, channels=channels,
         critic_steps=critic_steps, score_every=score_every,
     )  # fmt: skip
-    check_whole(0, seed=seed, scored=scored, base_epochs=base_epochs)
-    check_numbers(learning_rate=learning_rate, average=average, path_weight=path_weight, penalty=penalty or 0.0)
+    require_count(0, seed=seed, scored=scored, base_epochs=base_epochs)
+    require_nonnegative(learning_rate=learning_rate, average=average, path_weight=path_weight, penalty=penalty or 0.0)
     if batch > images:
         raise ValueError(f"batch ({batch}) must not exceed images ({images}).")
     if path_term and path_term not in TERMS:

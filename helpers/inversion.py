@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import jacfwd, vmap
 
 from helpers import bfgs
-from helpers.settings import check_numbers, check_whole
+from helpers.compute import require_count, require_nonnegative
 
 DAMPINGS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # tried at once: each costs one decoding, the Jacobian costs d of them
 
@@ -60,9 +60,9 @@ def invert(
     what is minimised (not in the loss reported). radius: search only where ‖z‖ = radius.
     Raises ValueError for another shape or range, for what is not finite, and for numbers out of range.
     """
-    check_whole(restarts=restarts, chunk=chunk)
-    check_whole(0, seed=seed, steps=steps, iterations=iterations, evaluations=evaluations)
-    check_numbers(prior=prior)
+    require_count(restarts=restarts, chunk=chunk)
+    require_count(0, seed=seed, steps=steps, iterations=iterations, evaluations=evaluations)
+    require_nonnegative(prior=prior)
     _validate(images, radius)
     weight = next(generator.parameters())
     images = images.to(weight)

@@ -6,7 +6,7 @@ import traitlets
 from torch import Tensor, nn
 from torch.func import jacfwd
 
-from helpers.device import one_thread
+from helpers.compute import one_thread
 from helpers.frames import digits
 from helpers.widgets import thumbnails, titled
 

@@ -10,7 +10,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from helpers import data
 from helpers.classifier import Classifier, in_batches
-from helpers.device import device
+from helpers.compute import device
 
 NAMES = {  # of the scores, as tables print them
     "frechet": "Fréchet",

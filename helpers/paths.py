@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.settings import check_whole
+from helpers.compute import require_count
 
 Decode = Callable[[Tensor], Tensor]  # codes (…, d) to flattened images (…, D)
 Cost = Callable[[Tensor], Tensor]  # codes (P, T, d) to costs (P, T)
@@ -132,7 +132,7 @@ def _batch(path: Tensor) -> Tensor:
 
 
 def check_ends(z_a: Tensor, z_b: Tensor, points: int) -> None:
-    check_whole(3, points=points)
+    require_count(3, points=points)
     if z_a.shape != z_b.shape or z_a.dim() not in (1, 2) or not z_a.numel():
         raise ValueError(f"z_a {tuple(z_a.shape)} and z_b {tuple(z_b.shape)} must both be (d,) or both (P, d).")
     if not (torch.isfinite(z_a).all() and torch.isfinite(z_b).all()):

@@ -25,8 +25,8 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from helpers.checkpoint import Training, checkpoint, flatten, resume, unflatten, write
+from helpers.compute import device, device_name
 from helpers.data import DATA
-from helpers.device import device, device_name
 
 CHECKPOINT_SECONDS = 20.0
 RECORD = {"name", "config", "seed", "seconds", "device", "finished", "sha256", "history"}  # what a JSON must hold

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from helpers import data, store
-from helpers.device import device
+from helpers.compute import device, require_count, require_nonnegative
 from helpers.echo import echo_depth, echo_rate, echo_sample
-from helpers.settings import check_numbers, check_whole
 
 WARM_UP = 0.3  # share of the training over which β rises from 0: else members near collapse never leave it
 CLIP = 0.8359  # of the echo's |s|: that of Brekelmans et al. 2019, 100 terms in float32
@@ -156,13 +155,13 @@ def train(
     """
     if noise not in ("gaussian", "echo"):
         raise ValueError(f"noise must be 'gaussian' or 'echo', not {noise!r}.")
-    check_whole(epochs=epochs, layers=layers, latent=latent, width=width, batch=batch, images=images)
-    check_whole(0, seed=seed)
-    check_numbers(learning_rate=learning_rate, warm_up=warm_up)
+    require_count(epochs=epochs, layers=layers, latent=latent, width=width, batch=batch, images=images)
+    require_count(0, seed=seed)
+    require_nonnegative(learning_rate=learning_rate, warm_up=warm_up)
     if not isinstance(betas, Sequence) or not betas:
         raise ValueError(f"betas must be one or more numbers of at least 0, not {betas!r}.")
     for beta in betas:
-        check_numbers(β=beta)
+        require_nonnegative(β=beta)
     if batch > images:
         raise ValueError(f"batch ({batch}) must not exceed images ({images}).")
     if unknown := set(echo or {}) - set(ECHO):

@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 from helpers import store
-from helpers.device import device_name
+from helpers.compute import device_name
 
 HERE = Path(__file__).resolve().parent
 COMMIT_NOTE = "COMMIT"  # in an archive of the code, where there is no git: what it was made from

@@ -10,7 +10,7 @@ import nbformat
 
 import helpers
 from helpers import store
-from helpers.device import device_name
+from helpers.compute import device_name
 
 HELPERS = Path(helpers.__file__).parent
 LIBRARIES = ("torch", "torchvision", "torchmetrics", "numpy", "scipy", "matplotlib")

@@ -12,8 +12,8 @@ import sys
 
 import torch
 
-from helpers import echo, timing
-from helpers.device import device
+from helpers import compute, echo
+from helpers.compute import device
 
 SAMPLERS = {"doubling": echo.echo_sample, "loop": echo.echo_loop, "tiling": echo.echo_tiled}
 BATCHES, WIDTH, DEPTH = (128, 256, 512, 1024, 2048, 4096), 32, 64
@@ -31,7 +31,7 @@ def case(name: str, batch: int) -> None:
     small = m.detach()[:DEPTH].requires_grad_(), s.detach()[:DEPTH].requires_grad_()
     SAMPLERS[name](*small, DEPTH).sum().backward()  # warm: the libraries' own memory is taken now
     before = peak()
-    seconds = timing.seconds(run, 5 if batch < 2048 else 3)
+    seconds = compute.seconds(run, 5 if batch < 2048 else 3)
     print(json.dumps({"seconds": seconds, "mebibytes": (peak() - before) / 2**20}))
 
 

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
 from helpers import data, gan
-from helpers.device import device, device_name, has_bfloat16
+from helpers.compute import device, device_name, has_bfloat16
 from helpers.networks import Critic, build_generator
 
 LATENT, IMAGES, ROUNDS, BATCHES = 100, 25_600, 3, (64, 128, 512, 1024)

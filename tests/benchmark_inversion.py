@@ -9,7 +9,7 @@ import time
 import torch
 
 from helpers import data, gan
-from helpers.device import device
+from helpers.compute import device
 from helpers.inversion import gradient_descent, invert, levenberg_marquardt
 
 DIGITS, RESTARTS, STEPS, ALONE = 10, 64, 2000, 3

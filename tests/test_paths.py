@@ -9,8 +9,8 @@ import torch
 from scipy.interpolate import RegularGridInterpolator
 
 from helpers import geodesics, paths
+from helpers.compute import one_thread
 from helpers.descent import descend, sine_basis
-from helpers.device import one_thread
 from helpers.neighbour_graph import graph_paths
 from helpers.networks import Generator, MLPGenerator
 

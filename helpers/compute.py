@@ -1,0 +1,119 @@
+"""The processor and its precision, timing, and refusals of numbers that make no sense."""
+
+import contextlib
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from numbers import Integral, Real
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+PRODUCTS = {F.linear, F.conv2d, F.conv_transpose2d, torch.matmul, Tensor.matmul, Tensor.__matmul__}
+
+
+def device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name() -> str:
+    """A name for the reproducibility table, e.g. 'NVIDIA H200' or 'AMD EPYC, 2 threads'."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    threads = torch.get_num_threads()
+    return f"{models[0] if models else platform.machine()}, {threads} thread{'s' * (threads > 1)}"
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware; elsewhere emulation is far slower than float32."""
+    if device().type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def products(rounded: bool = False) -> contextlib.AbstractContextManager:
+    """A context for forward passes: matrix products in bfloat16 where the hardware has it, else in float32."""
+    if rounded:
+        return _RoundedProducts()
+    return torch.autocast(device().type, torch.bfloat16, enabled=has_bfloat16())
+
+
+class _Round(torch.autograd.Function):
+    """To the nearest bfloat16, and its gradient likewise."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return x.bfloat16().to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return gradient.bfloat16().to(gradient.dtype)
+
+
+class _RoundedProducts(TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function not in PRODUCTS:
+            return function(*args, **(kwargs or {}))
+        args = [_Round.apply(x) if isinstance(x, Tensor) else x for x in args]
+        return _Round.apply(function(*args, **(kwargs or {})))
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """A context in which the CPU computes on one thread: for a single image, synchronising threads takes longest."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def seconds(run: Callable[[], object], repeats: int = 4) -> float:
+    """The least wall time of `run()` over so many repeats, the GPU's work included."""
+    synchronize = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    times = []
+    for _ in range(repeats):
+        synchronize()
+        begin = time.perf_counter()
+        run()
+        synchronize()
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def kept_bytes(run: Callable[[], Tensor]) -> int:
+    """Bytes of all distinct tensors that autograd keeps for the backward pass of what `run()` returns."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor  # referenced, so that no address is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = run()
+    total = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    del result
+    return total
+
+
+def require_count(minimum: int = 1, **numbers: int) -> None:
+    """Raise ValueError unless each number is whole (of any integral type, no bool) and at least `minimum`."""
+    for name, value in numbers.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < minimum:
+            raise ValueError(f"{name} must be a whole number of at least {minimum}, not {value!r}.")
+
+
+def require_nonnegative(**numbers: float) -> None:
+    """Raise ValueError unless each number is real, finite and at least 0."""
+    for name, value in numbers.items():
+        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+            raise ValueError(f"{name} must be a number of at least 0, not {value!r}.")

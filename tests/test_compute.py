@@ -1,0 +1,54 @@
+"""The processor's name, timing, the bytes that autograd keeps, and refusals of numbers that make no sense."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import compute
+
+
+def test_the_device_has_a_name():
+    assert compute.device_name()
+
+
+def test_one_thread_restores_the_number_of_threads():
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), compute.one_thread():
+        assert torch.get_num_threads() == 1
+        raise KeyError
+    assert torch.get_num_threads() == before
+
+
+def test_seconds_are_those_of_the_fastest_run(monkeypatch):
+    clock = iter([0.0, 2.0, 10.0, 10.5, 20.0, 23.0])
+    monkeypatch.setattr(compute.time, "perf_counter", lambda: next(clock))
+    runs = []
+    assert compute.seconds(lambda: runs.append(1), 3) == 0.5 and len(runs) == 3
+
+
+def test_kept_bytes_count_each_tensor_once():
+    x = torch.randn(100, requires_grad=True)
+    assert compute.kept_bytes(lambda: x + 1) == 0
+    assert compute.kept_bytes(lambda: x.square()) == 400
+    assert compute.kept_bytes(lambda: x * x) == 400
+    assert compute.kept_bytes(lambda: x.exp() * x) == pytest.approx(800)
+
+
+@pytest.mark.parametrize("value", [-1, 0, 1.5, 2.0, "two", None, True, math.nan, [3]])
+def test_counts_that_make_no_sense_are_refused(value):
+    with pytest.raises(ValueError, match="epochs must be a whole number of at least 1, not "):
+        compute.require_count(images=20, epochs=value)
+
+
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, "fast", None, True, [0.1]])
+def test_numbers_that_make_no_sense_are_refused(value):
+    with pytest.raises(ValueError, match="rate must be a number of at least 0, not "):
+        compute.require_nonnegative(weight=0, rate=value)
+
+
+def test_every_integral_and_real_type_is_accepted():
+    compute.require_count(a=1, b=np.int64(20), c=np.uint8(3))
+    compute.require_count(minimum=0, seed=np.int32(0))
+    compute.require_nonnegative(a=0, b=0.5, c=np.float32(2), d=np.int64(3))
