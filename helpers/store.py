@@ -1,35 +1,52 @@
-"""Trained models: found by name and configuration, else trained, with nothing lost and nothing half-written.
+"""Trained models: loaded if the store has them, else trained, resumed after an interruption, and saved.
 
-A model is `NAME-HASH.safetensors` beside `NAME-HASH.json` in `data/models` (or in $MODELS), HASH being that of its
-configuration. While it trains, its state stands in `NAME-HASH.partial`, from which an interrupted run goes on.
+A model is `NAME-HASH.safetensors` (weights) beside `NAME-HASH.json` (its record) in `data/models`, or in $MODELS; HASH
+is that of its configuration. While it trains, `NAME-HASH.partial` is its last checkpoint.
 """
 
 import contextlib
-import datetime
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
 import subprocess
+import textwrap
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import filelock
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, load_file, save
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from helpers.checkpoint import Training, checkpoint, flatten, resume, unflatten, write
-from helpers.compute import device, device_name
-from helpers.data import DATA
+from helpers.compute import device, device_name, require_count
 
+ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT_SECONDS = 20.0
-RECORD = {"name", "config", "seed", "seconds", "device", "finished", "sha256", "history"}  # what a JSON must hold
+SCHEDULER_SECONDS = 10  # how long a Dask scheduler may take to answer
+ENTRIES = {"name", "config", "seed", "seconds", "device", "finished", "sha256", "history"}  # of every record
+
+
+@dataclass
+class State:
+    """What one epoch passes on to the next: `modules` are saved as the model, the rest only serves its training."""
+
+    modules: dict[str, nn.Module]
+    scratch: dict[str, nn.Module] = field(default_factory=dict)
+    optimizers: dict[str, torch.optim.Optimizer] = field(default_factory=dict)
+    rng: torch.Generator | None = None
+
+    def networks(self) -> dict[str, nn.Module]:
+        return self.modules | self.scratch
+
+    @property
+    def generator(self) -> torch.Generator | None:  # the field's former name, until its last caller is gone
+        return self.rng
 
 
 @dataclass
@@ -48,9 +65,117 @@ class Trained:
         return {number: epoch[key] for number, epoch in enumerate(self.record["history"], 1) if key in epoch}
 
 
+@dataclass
+class Run:
+    """One training: `state` is for the block to train; `trained` stands once the block is left."""
+
+    name: str
+    config: dict
+    state: State
+    path: Path  # of the model's files, without their suffix
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    trained: Trained | None = None
+
+    def epochs(self) -> Iterator[int]:
+        """The epochs to go, counted from 0: those after the last checkpoint, none if the model is in the store.
+
+        Each begins with all networks in training mode; its losses must be logged once.
+        """
+        if self.trained:
+            return
+        _load_checkpoint(self)
+        total, saved = self.config["epochs"], time.monotonic()
+        with tqdm(total=total, initial=len(self.history), desc=self.name, unit="epoch") as bar:
+            for epoch in range(len(self.history), total):
+                begin = time.monotonic()
+                for network in self.state.networks().values():
+                    network.train()
+                yield epoch
+                if len(self.history) != epoch + 1:
+                    raise RuntimeError(f"{self.name}: each epoch must log its losses once.")
+                self.seconds += time.monotonic() - begin
+                bar.update()
+                bar.set_postfix({key: f"{value:.4g}" for key, value in self.history[-1].items()})
+                if time.monotonic() - saved > CHECKPOINT_SECONDS and epoch + 1 < total:
+                    _save_checkpoint(self)
+                    saved = time.monotonic()
+
+    def log(self, losses: dict[str, float]) -> None:
+        """Record an epoch's losses. Raises FloatingPointError if one is not finite; the last checkpoint stays."""
+        losses = {key: float(value) for key, value in losses.items()}
+        if wrong := ", ".join(f"{key} = {value}" for key, value in losses.items() if not math.isfinite(value)):
+            where = f"{self.name} diverged in epoch {len(self.history) + 1}: {wrong}"
+            raise FloatingPointError(f"{where}; lower the learning rate or change the seed.")
+        self.history.append(losses)
+
+
+@contextlib.contextmanager
+def training(name: str, config: dict, start: Callable[[], State]) -> Iterator[Run]:
+    """A context for training the model `name` with this `config`; if the store has it, there are no epochs to go:
+
+        with training(name, config, start) as run:
+            for epoch in run.epochs():
+                run.log({"loss": ...})  # having trained run.state in place
+        return run.trained
+
+    config: JSON-able, with `epochs`, `seed` and whatever else changes the result. "keep": false says that the weights
+    are not kept: the model is the record of its training, and what modules are left.
+    start: builds the state on the device. It and the block draw torch's random numbers from the config's seed; the
+    caller's are left alone. Another process that needs the same model waits until this one has it.
+    $RETRAIN_SINCE (seconds since 1970): models finished before it are trained anew, records only if $RETRAIN is "all".
+    $MODELS_USED: a file to which name and SHA-256 are appended, so that the report knows what a notebook depends on.
+    Raises ValueError for a damaged file, RuntimeError if the block ends before the last epoch.
+    """
+    require_count(epochs=config["epochs"])
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng())
+        torch.manual_seed(config["seed"])
+        run = Run(name, config, start(), folder() / f"{name}-{config_hash(config)}")
+        since = config.get("keep", True) or os.environ.get("RETRAIN") == "all"
+        since = float(os.environ.get("RETRAIN_SINCE", 0)) if since else 0.0
+        run.trained = _load_model(run, since)
+        if run.trained is None:
+            lock = run.path.with_suffix(".lock")
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(filelock.FileLock(lock))
+            stack.callback(lock.unlink, missing_ok=True)
+            run.trained = _load_model(run, since)  # another process may have trained it while this one waited
+        yield run
+        if run.trained is None:
+            _save_model(run)
+            run.trained = _load_model(run)
+
+
+Training = State  # its former name, until its last caller is gone
+
+
+def load_or_train(name: str, config: dict, start: Callable, epoch: Callable) -> Trained:
+    """The former interface, until its last caller is gone."""
+    with training(name, config, start) as run:
+        for number in run.epochs():
+            run.log(epoch(run.state, number))
+    return run.trained
+
+
+def train_all(train: Callable[..., Trained], settings: Sequence[dict]) -> list[Trained]:
+    """[train(**s) for s in settings], for a `train` that uses the store.
+
+    $SCHEDULER: address of a Dask scheduler (tcp://host:port), whose workers first train what is missing into the store,
+    the same folder for all; with as many threads they give the same numbers, and resume what a lost worker had begun.
+    Raises OSError if no scheduler answers.
+    """
+    if address := os.environ.get("SCHEDULER"):
+        from distributed import Client
+
+        with Client(address, timeout=SCHEDULER_SECONDS) as client:  # models travel by the store, not by the network
+            client.gather(client.map(lambda setting: bool(train(**setting)), settings, pure=False))
+    return [train(**setting) for setting in settings]
+
+
 def folder() -> Path:
     """Where models are looked for and put: $MODELS, else `data/models`."""
-    return Path(os.environ.get("MODELS") or DATA / "models")
+    return Path(os.environ.get("MODELS") or ROOT / "data" / "models")
 
 
 def config_hash(config: dict) -> str:
@@ -58,137 +183,108 @@ def config_hash(config: dict) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
-@torch.random.fork_rng()  # the caller's random numbers are the same whether a model is loaded or trained
-def load_or_train(
-    name: str, config: dict, start: Callable[[], Training], epoch: Callable[[Training, int], dict[str, float]]
-) -> Trained:
-    """The model `name` with this `config`: loaded if it is in the store, else trained for `config["epochs"]` epochs.
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside `path`, then rename: a reader sees the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
-    config: JSON-able, holds at least `epochs` and `seed`; whatever changes the result belongs into it. With
-    "keep" false the weights are not kept: the model is a record of its training, its history and what modules are left.
-    start: builds modules (on the device) and optimisers; it runs under `config["seed"]`.
-    epoch: trains in place for the epoch of the given number (0, 1, …); returns what the history records, all finite.
-    $MODELS_USED: a file to which name and SHA-256 are appended, so that the report knows what a notebook depends on.
-    $RETRAIN_SINCE (seconds since 1970): models finished before it are trained anew, records only if $RETRAIN is "all".
-    Raises ValueError for a damaged file, FloatingPointError if a loss is not finite (the last checkpoint stays).
-    """
-    if config["epochs"] < 1:
-        raise ValueError(f"{name}: epochs must be at least 1, not {config['epochs']}.")
-    stem = folder() / f"{name}-{config_hash(config)}"
-    torch.manual_seed(config["seed"])
-    training = start()
-    record = _standing_record(config, stem)
-    if record is None:
-        with _one_trainer(stem):
-            record = _standing_record(config, stem)  # another process may have trained it while this one waited
-            if record is None:
-                record = _train(name, config, training, epoch, stem)
-    _load_weights(training.modules, record, stem)
+
+def _load_model(run: Run, since: float = 0.0) -> Trained | None:
+    """The stored model; None if there is none that was finished `since`. Raises ValueError for a damaged file."""
+    file, weights = run.path.with_suffix(".json"), run.path.with_suffix(".safetensors")
+    if not file.is_file():
+        return None
+    try:
+        record = json.loads(file.read_text())
+        if missing := ENTRIES - record.keys():
+            raise ValueError(f"the record lacks {', '.join(sorted(missing))}")
+        if config_hash(record["config"]) != config_hash(run.config):
+            raise ValueError("the record describes another configuration than its name says")
+        if record["finished"] < since:  # before the weights are looked at: another process may be replacing them
+            return None
+        content = weights.read_bytes()
+        if hashlib.sha256(content).hexdigest() != record["sha256"]:
+            raise ValueError("the SHA-256 of the weights is not the record's")
+        nn.ModuleDict(run.state.modules).load_state_dict(load(content))
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        reason, names = textwrap.shorten(str(error), 200), f"{file.name} and {weights.name}"
+        repair = f"restore them with `git checkout -- {file.parent}`, or delete them to train the model anew"
+        raise ValueError(f"{names} are damaged or do not fit the model ({reason}): {repair}.") from None
     if "MODELS_USED" in os.environ:
         with open(os.environ["MODELS_USED"], "a") as note:
-            note.write(f"{stem.name} {record['sha256']}\n")
-    for module in training.modules.values():
+            note.write(f"{run.path.name} {record['sha256']}\n")
+    for module in run.state.modules.values():
         module.eval().requires_grad_(False)
-    return Trained(training.modules, record)
+    return Trained(run.state.modules, record)
 
 
-def _train(name: str, config: dict, training: Training, epoch: Callable, stem: Path) -> dict:
-    history, seconds = resume(training, stem.with_suffix(".partial"))
-    bar = tqdm(total=config["epochs"], initial=len(history), desc=name, unit="epoch")
-    saved = time.monotonic()
-    while len(history) < config["epochs"]:
-        begin = time.monotonic()
-        for module in training.networks().values():
-            module.train()
-        losses = {key: float(value) for key, value in epoch(training, len(history)).items()}
-        wrong = [key for key, value in losses.items() if not math.isfinite(value)]
-        if wrong:
-            raise FloatingPointError(
-                f"{name} diverged in epoch {len(history) + 1}: {', '.join(f'{k} = {losses[k]}' for k in wrong)}; "
-                f"lower the learning rate or change the seed."
-            )
-        history.append(losses)
-        seconds += time.monotonic() - begin
-        bar.update()
-        bar.set_postfix({key: f"{value:.4g}" for key, value in losses.items()})
-        if time.monotonic() - saved > CHECKPOINT_SECONDS and len(history) < config["epochs"]:
-            checkpoint(training, history, seconds, stem.with_suffix(".partial"))
-            saved = time.monotonic()
-    bar.close()
-    tensors = flatten({key: module.state_dict() for key, module in training.modules.items()})
-    weights = stem.with_suffix(".safetensors")
-    write(weights, lambda path: path.write_bytes(save(tensors)))
+def _save_model(run: Run) -> None:
+    if len(run.history) < run.config["epochs"]:
+        raise RuntimeError(f"{run.name} was trained for {len(run.history)} of {run.config['epochs']} epochs.")
+    tensors = nn.ModuleDict(run.state.modules).state_dict()
+    weights = save({name: tensor.clone().contiguous() for name, tensor in tensors.items()})
     record = {
-        "name": name,
-        "config": config,
-        "seed": config["seed"],
-        "seconds": round(seconds, 1),
-        "device": device_name(),
-        "versions": {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "safetensors")},
-        "commit": _commit(),
-        "finished": time.time(),
-        "finished_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "history": history,
-    }
-    write(stem.with_suffix(".json"), lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
-    stem.with_suffix(".partial").unlink(missing_ok=True)
-    return record
+        "name": run.name, "config": run.config, "seed": run.config["seed"], "seconds": round(run.seconds, 1),
+        "device": device_name(), "versions": {name: version(name) for name in ("torch", "torchvision", "safetensors")},
+        "commit": _commit(), "finished": time.time(), "sha256": hashlib.sha256(weights).hexdigest(),
+        "history": run.history,
+    }  # fmt: skip
+    write_atomically(run.path.with_suffix(".safetensors"), weights)
+    write_atomically(run.path.with_suffix(".json"), (json.dumps(record, indent=1) + "\n").encode())
+    run.path.with_suffix(".partial").unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _one_trainer(stem: Path) -> Iterator[None]:
-    """A context for training a model, in which no other process on this machine trains the same."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(stem.with_suffix(".lock")):
-        try:
-            yield
-        finally:
-            stem.with_suffix(".lock").unlink(missing_ok=True)
+def _save_checkpoint(run: Run) -> None:
+    """All that a training needs to go on as if nothing had happened: JSON that names the tensors beside it."""
+    tensors: dict[str, Tensor] = {}
+
+    def by_name(tensor: Tensor) -> dict[str, str]:
+        tensors[str(len(tensors))] = tensor.clone().contiguous()  # safetensors refuses tensors that share memory
+        return {"tensor at": str(len(tensors) - 1)}
+
+    state = {
+        "networks": {key: network.state_dict() for key, network in run.state.networks().items()},
+        "optimizers": {key: optimizer.state_dict() for key, optimizer in run.state.optimizers.items()},
+        "torch_rng": torch.get_rng_state(), "rng": run.state.rng and run.state.rng.get_state(),
+        "history": run.history, "seconds": run.seconds,
+    }  # fmt: skip
+    text = json.dumps(state, default=by_name)
+    write_atomically(run.path.with_suffix(".partial"), save(tensors, {"state": text}))
 
 
-def _standing_record(config: dict, stem: Path) -> dict | None:
-    """The record of a model that need not be trained, or None."""
-    due = config.get("keep", True) or os.environ.get("RETRAIN") == "all"
-    return _read_record(stem, float(os.environ.get("RETRAIN_SINCE", 0)) if due else 0.0)
-
-
-def _read_record(stem: Path, since: float) -> dict | None:
-    """The JSON beside the weights, once both are known to be whole; None if there is no such model since then."""
-    path, weights = stem.with_suffix(".json"), stem.with_suffix(".safetensors")
+def _load_checkpoint(run: Run) -> None:
+    """Go on from the checkpoint, if there is one. Raises ValueError if it is damaged."""
+    path = run.path.with_suffix(".partial")
     if not path.is_file():
-        return None
-    repair = f"restore it with `git checkout -- {path.parent}`, or delete {stem.name}.* to train it anew."
+        return
     try:
-        record = json.loads(path.read_text())
-        known = config_hash(record["config"]) == stem.name.rsplit("-", 1)[1]
-        if absent := RECORD - record.keys():
-            raise ValueError(f"it lacks {', '.join(sorted(absent))}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged ({error}): {repair}") from None
-    if not known:
-        raise ValueError(f"{path} describes another configuration than its name says: {repair}")
-    if record["finished"] < since:  # before the weights are looked at: another process may be replacing them
-        return None
-    if not weights.is_file():
-        raise ValueError(f"{weights} is missing: {repair}")
-    if hashlib.sha256(weights.read_bytes()).hexdigest() != record["sha256"]:
-        raise ValueError(f"{weights} is damaged (its SHA-256 is not that of {path.name}): {repair}")
-    return record
-
-
-def _load_weights(modules: dict[str, nn.Module], record: dict, stem: Path) -> None:
-    try:
-        tensors = load_file(stem.with_suffix(".safetensors"), device=str(device()))
-        for key, module in modules.items():
-            module.load_state_dict(unflatten(tensors, key))
-    except (RuntimeError, SafetensorError) as error:
-        message = str(error).splitlines()[0]
-        raise ValueError(f"{stem.name}.safetensors does not fit the model {record['name']!r}: {message}") from None
+        tensors = load_file(path, device=str(device()))
+        with safe_open(path, "pt") as file:
+            text = file.metadata()["state"]
+        state = json.loads(text, object_hook=lambda item: tensors[item["tensor at"]] if "tensor at" in item else item)
+        for key, network in run.state.networks().items():
+            network.load_state_dict(state["networks"][key])
+        for key, optimizer in run.state.optimizers.items():
+            moments = {int(index): slots for index, slots in state["optimizers"][key]["state"].items()}  # JSON: text
+            optimizer.load_state_dict(state["optimizers"][key] | {"state": moments})
+            for weight, slots in optimizer.state.items():  # in the weight's own memory layout: fused steps rely on it
+                slots |= {k: torch.empty_like(weight).copy_(t) for k, t in slots.items() if t.shape == weight.shape}
+        torch.set_rng_state(state["torch_rng"].cpu())
+        if run.state.rng is not None:
+            run.state.rng.set_state(state["rng"].cpu())
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it to start this training anew.") from None
+    run.history, run.seconds = state["history"], state["seconds"]
+    tqdm.write(f"{run.name}: going on after epoch {len(run.history)} of {run.config['epochs']}.")
 
 
 def _commit() -> str:
-    git = ["git", "-C", str(DATA.parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(git, capture_output=True, text=True, timeout=10).stdout.strip() or "unknown"
     except OSError:

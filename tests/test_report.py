@@ -125,8 +125,10 @@ def test_only_notebooks_that_something_changed_for_run_again(workshop: Workshop)
 def test_cells_parameters_and_models_decide_what_runs_again(workshop: Workshop, monkeypatch) -> None:
     models = workshop.folder / "models"
     monkeypatch.setenv("MODELS", str(models))
-    train = "from torch import nn\nfrom helpers import store\nstart = lambda: store.Training({'m': nn.Linear(1, 1)})\n"
-    train += "store.load_or_train('m', {'epochs': 1, 'seed': 0}, start, lambda training, epoch: {})"
+    train = "from torch import nn\nfrom helpers import store\n"
+    train += "start = lambda: store.State({'m': nn.Linear(1, 1)})\n"
+    train += "with store.training('m', {'epochs': 1, 'seed': 0}, start) as run:\n"
+    train += "    for epoch in run.epochs():\n        run.log({})"
     workshop.write("01_model", train)
     source, target = workshop.notebooks / "01_model.ipynb", workshop.folder / "01_model.ipynb"
     mark = reuse.fingerprint(source, {})

@@ -1,13 +1,15 @@
-"""The training store: found, trained, resumed, refused; nothing half-written."""
+"""The training store: found, trained, resumed, refused; nothing half-written; the same here and on Dask's workers."""
 
 import json
+import os
 import pickle
-import re
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from distributed import LocalCluster
 from safetensors.torch import save_file
 from torch import nn
 
@@ -18,51 +20,61 @@ CONFIG = {"epochs": 4, "seed": 3, "width": 5}
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("MODELS", str(tmp_path))
-    monkeypatch.delenv("RETRAIN_SINCE", raising=False)
-    return tmp_path
+    monkeypatch.setenv("MODELS", str(tmp_path / "models"))
+    for name in ("RETRAIN_SINCE", "RETRAIN", "MODELS_USED", "SCHEDULER"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "models").mkdir()
+    return tmp_path / "models"
 
 
-def regression(config=CONFIG, stop_at=None, value=None):
-    """Train a small regression; `stop_at`: Ctrl-C in that epoch; `value`: what the history records."""
-    epochs_run = []
+def regression(config=CONFIG, stop_at=None, stop=KeyboardInterrupt, value=None):
+    """Train a small regression; `stop` is raised in epoch `stop_at`; `value`: what the history records."""
 
     def start():
-        network = nn.Sequential(
-            nn.Linear(2, config["width"]), nn.BatchNorm1d(config["width"]), nn.Linear(config["width"], 1)
-        )
+        width = config["width"]
+        network = nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width), nn.Linear(width, 1))
         optimizer = torch.optim.Adam(network.parameters(), 1e-2, fused=True)
-        return store.Training(
-            {"net": network}, {"old": nn.Linear(1, 1)}, {"adam": optimizer}, torch.Generator().manual_seed(1)
-        )
+        rng = torch.Generator().manual_seed(1)
+        return store.State({"net": network}, {"old": nn.Linear(1, 1)}, {"adam": optimizer}, rng)
 
-    def epoch(training, number):
-        if number == stop_at:
-            raise KeyboardInterrupt
-        x = torch.randn(32, 2, generator=training.generator) + torch.randn(32, 2)  # own and global random numbers
-        loss = (training.modules["net"](x) - x.sum(1, keepdim=True)).square().mean()
-        training.optimizers["adam"].zero_grad()
-        loss.backward()
-        training.optimizers["adam"].step()
-        epochs_run.append(number)
-        return {"loss": loss.item() if value is None else value}
-
-    trained = store.load_or_train("regression", config, start, epoch)
-    return trained, epochs_run
+    epochs_run = []
+    with store.training("regression", config, start) as run:
+        network, optimizer = run.state.modules["net"], run.state.optimizers["adam"]
+        for epoch in run.epochs():
+            assert network.training and run.state.scratch["old"].training
+            x = torch.randn(32, 2, generator=run.state.rng) + torch.randn(32, 2)  # own and global random numbers
+            loss = (network(x) - x.sum(1, keepdim=True)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            network.eval()
+            if epoch == stop_at:
+                raise stop
+            epochs_run.append(epoch)
+            run.log({"loss": loss.item() if value is None else value})
+    return run.trained, epochs_run
 
 
 def weights(trained):
     return torch.cat([tensor.flatten().double() for tensor in trained.modules["net"].state_dict().values()])
 
 
-def test_trains_once_then_loads(folder):
+def suffixes(folder):
+    return sorted(path.suffix for path in folder.iterdir())
+
+
+def test_trains_once_then_loads(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELS_USED", str(tmp_path / "used"))
     first, run = regression()
     again, rerun = regression()
     assert run == [0, 1, 2, 3] and rerun == []
     assert torch.equal(weights(first), weights(again)) and first.record == again.record
-    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".safetensors"]
-    assert not again.modules["net"].training
-    assert set(first.record) >= {"config", "history", "seed", "seconds", "device", "versions", "commit"}
+    assert suffixes(folder) == [".json", ".safetensors"]
+    assert not again.modules["net"].training and not any(w.requires_grad for w in again.modules["net"].parameters())
+    assert set(first.record) >= store.ENTRIES | {"versions", "commit"}
+    (name,) = {path.stem for path in folder.iterdir()}
+    assert (tmp_path / "used").read_text() == f"{name} {first.record['sha256']}\n" * 2
+    assert regression(CONFIG | {"epochs": 2})[1] == [0, 1], "another configuration is another model"
 
 
 def test_random_numbers_of_the_caller_do_not_tell_training_from_loading():
@@ -75,21 +87,20 @@ def test_random_numbers_of_the_caller_do_not_tell_training_from_loading():
     assert drawn == [torch.rand(1).item()] * 2
 
 
-def test_another_config_trains_anew():
-    regression()
-    assert regression(CONFIG | {"epochs": 2})[1] == [0, 1]
-
-
-def test_interrupted_training_resumes_bit_for_bit(folder, monkeypatch):
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ZeroDivisionError])
+def test_interrupted_training_resumes_bit_for_bit(folder, monkeypatch, capsys, stop):
     whole, _ = regression()
     for path in folder.iterdir():
         path.unlink()
     monkeypatch.setattr(store, "CHECKPOINT_SECONDS", 0.0)
-    with pytest.raises(KeyboardInterrupt):
-        regression(stop_at=2)
-    assert [path.suffix for path in folder.iterdir()] == [".partial"]
-    resumed, run = regression()
-    assert run == [2, 3]
+    torch.manual_seed(8)
+    with pytest.raises(stop):
+        regression(stop_at=2, stop=stop)
+    drawn = torch.rand(1)
+    assert torch.equal(drawn, torch.manual_seed(8) and torch.rand(1)), "the caller's random numbers are left alone"
+    assert suffixes(folder) == [".partial"], "the lock is released, the checkpoint stays"
+    resumed, run = regression()  # as a cell run again in the same kernel
+    assert run == [2, 3] and "regression: going on after epoch 2 of 4." in capsys.readouterr().out
     assert torch.equal(weights(whole), weights(resumed))
     assert whole.record["history"] == resumed.record["history"]
 
@@ -98,19 +109,19 @@ def test_of_two_that_need_one_model_the_second_waits_for_the_first(folder):
     with ThreadPoolExecutor(2) as threads:
         runs = [future.result()[1] for future in [threads.submit(regression) for _ in range(2)]]
     assert sorted(runs) == [[], [0, 1, 2, 3]]
-    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".safetensors"]
+    assert suffixes(folder) == [".json", ".safetensors"]
 
 
 def test_retrain_since_ignores_older_models(monkeypatch):
     first, _ = regression()
-    monkeypatch.setenv("RETRAIN_SINCE", str(first.record["finished"] + 1))
+    monkeypatch.setenv("RETRAIN_SINCE", str(first.record["finished"] + 100))
     second, run = regression()
     assert run == [0, 1, 2, 3] and torch.equal(weights(first), weights(second))
 
 
 def test_records_are_trained_anew_only_when_all_are_asked_for(monkeypatch):
     first, _ = regression(CONFIG | {"keep": False})
-    monkeypatch.setenv("RETRAIN_SINCE", str(first.record["finished"] + 1))
+    monkeypatch.setenv("RETRAIN_SINCE", str(first.record["finished"] + 100))
     monkeypatch.setenv("RETRAIN", "1")
     assert regression(CONFIG | {"keep": False})[1] == []
     monkeypatch.setenv("RETRAIN", "all")
@@ -120,7 +131,7 @@ def test_records_are_trained_anew_only_when_all_are_asked_for(monkeypatch):
 def test_divergence_names_epoch_and_loss(folder):
     with pytest.raises(FloatingPointError, match="regression diverged in epoch 1: loss = nan"):
         regression(value=float("nan"))
-    assert not list(folder.glob("*.safetensors"))
+    assert not list(folder.iterdir())
 
 
 def test_epochs_below_one():
@@ -128,41 +139,20 @@ def test_epochs_below_one():
         regression(CONFIG | {"epochs": 0})
 
 
-def damage_bits(json_path, weights_path):
-    content = bytearray(weights_path.read_bytes())
-    content[-1] ^= 1
-    weights_path.write_bytes(content)
+def test_a_block_that_ends_early_or_forgets_to_log_saves_nothing(folder):
+    def start():
+        return store.State({"net": nn.Linear(1, 1)})
 
-
-def lie_about_config(json_path, weights_path):
-    record = json.loads(json_path.read_text())
-    record["config"]["width"] = 7
-    json_path.write_text(json.dumps(record))
-
-
-def truncate_json(json_path, weights_path):
-    json_path.write_text(json_path.read_text()[:100])
-
-
-def remove_weights(json_path, weights_path):
-    weights_path.unlink()
-
-
-def other_shapes(json_path, weights_path):
-    save_file({"net.0.weight": torch.zeros(3, 3)}, weights_path)
-    record = json.loads(json_path.read_text())
-    record["sha256"] = store.hashlib.sha256(weights_path.read_bytes()).hexdigest()
-    json_path.write_text(json.dumps(record))
-
-
-def not_a_record(json_path, weights_path):
-    json_path.write_text("[1, 2]")
-
-
-def forget_the_checksum(json_path, weights_path):
-    record = json.loads(json_path.read_text())
-    del record["sha256"]
-    json_path.write_text(json.dumps(record))
+    with pytest.raises(RuntimeError, match="short was trained for 1 of 3 epochs"):
+        with store.training("short", CONFIG | {"epochs": 3}, start) as run:
+            for epoch in run.epochs():
+                if epoch == 1:
+                    break
+                run.log({})
+    with pytest.raises(RuntimeError, match="silent: each epoch must log"):
+        with store.training("silent", CONFIG, start) as run:
+            list(run.epochs())
+    assert not list(folder.iterdir())
 
 
 class Bomb:
@@ -172,29 +162,42 @@ class Bomb:
         return (Path.touch, (Path("exploded"),))
 
 
-def pickle_in_disguise(json_path, weights_path):
-    weights_path.write_bytes(pickle.dumps(Bomb()))
-    record = json.loads(json_path.read_text())
-    record["sha256"] = store.hashlib.sha256(weights_path.read_bytes()).hexdigest()
-    json_path.write_text(json.dumps(record))
+def edit(record_file, **entries):
+    record_file.write_text(json.dumps(json.loads(record_file.read_text()) | entries))
 
 
-DAMAGES = [
-    damage_bits, lie_about_config, truncate_json, remove_weights, other_shapes, not_a_record, forget_the_checksum,
-    pickle_in_disguise,
-]  # fmt: skip
+def replace_weights(record_file, weights_file, content):
+    weights_file.write_bytes(content)
+    edit(record_file, sha256=store.hashlib.sha256(content).hexdigest())
+
+
+def other_shapes(record_file, weights_file):
+    save_file({"net.0.weight": torch.zeros(3, 3)}, weights_file)
+    replace_weights(record_file, weights_file, weights_file.read_bytes())
+
+
+DAMAGES = {
+    "flipped bit": lambda record, weights: weights.write_bytes(weights.read_bytes()[:-1] + b"!"),
+    "other config": lambda record, weights: edit(record, config=CONFIG | {"width": 7}),
+    "truncated record": lambda record, weights: record.write_text(record.read_text()[:100]),
+    "no weights": lambda record, weights: weights.unlink(),
+    "other shapes": other_shapes,
+    "no record": lambda record, weights: record.write_text("[1, 2]"),
+    "no checksum": lambda record, weights: record.write_text(record.read_text().replace('"sha256"', '"sha255"')),
+    "pickle": lambda record, weights: replace_weights(record, weights, pickle.dumps(Bomb())),
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_models_are_refused_not_replaced(folder, damage, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     regression()
-    json_path, weights_path = next(folder.glob("*.json")), next(folder.glob("*.safetensors"))
-    damage(json_path, weights_path)
-    before = json_path.read_bytes()
-    with pytest.raises(ValueError, match="regression-"):
+    record_file, weights_file = next(folder.glob("*.json")), next(folder.glob("*.safetensors"))
+    DAMAGES[damage](record_file, weights_file)
+    before = record_file.read_bytes()
+    with pytest.raises(ValueError, match="regression-.*damaged.*git checkout"):
         regression()
-    assert json_path.read_bytes() == before
+    assert record_file.read_bytes() == before
     assert not Path("exploded").exists()
 
 
@@ -209,25 +212,78 @@ def test_two_models_whose_weights_were_swapped_are_refused(folder):
         regression()
 
 
-def test_nothing_in_the_project_unpickles():
-    """torch.load, pickle and joblib run what they read; weights are safetensors, records JSON."""
-    code = [p for folder in ("helpers", "report") for p in (store.DATA.parent / folder).rglob("*.py")]
-    code += list((store.DATA.parent / "notebooks").glob("*.ipynb"))
-    assert len(code) > 30
-    found = [p.name for p in code if re.search(r"torch\.load\(|import pickle|joblib\.load|np\.load\(", p.read_text())]
-    assert not found
-
-
-def test_damaged_checkpoint_is_refused(folder, monkeypatch):
+@pytest.mark.parametrize("content", [lambda whole: whole[:50], lambda whole: pickle.dumps(Bomb())])
+def test_damaged_checkpoint_is_refused(folder, monkeypatch, content):
     monkeypatch.setattr(store, "CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         regression(stop_at=2)
     partial = next(folder.glob("*.partial"))
-    partial.write_bytes(partial.read_bytes()[:50])
+    partial.write_bytes(content(partial.read_bytes()))
     with pytest.raises(ValueError, match="delete it to start"):
         regression()
 
 
-def test_an_empty_models_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
+    store.write_atomically(tmp_path / "file", b"old")
+    monkeypatch.setattr(store.os, "replace", lambda *paths: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        store.write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "models"]
+
+
+def test_an_empty_models_variable_counts_as_unset(monkeypatch):
     monkeypatch.setenv("MODELS", "")
-    assert store.folder() == store.DATA / "models"
+    assert store.folder() == store.ROOT / "data" / "models"
+
+
+SETTINGS = [{"seed": seed} for seed in range(4)]
+
+
+def train_tiny(seed, mark=""):
+    """Three epochs; where a mark is given and not yet set, the process is killed in the second epoch of seed 2."""
+    store.CHECKPOINT_SECONDS = 0.0
+
+    def start():
+        network = nn.Linear(3, 3)
+        optimizer = torch.optim.Adam(network.parameters(), 0.1)
+        return store.State({"net": network}, {}, {"adam": optimizer}, torch.Generator().manual_seed(seed))
+
+    with store.training("tiny", {"epochs": 3, "seed": seed}, start) as run:
+        for epoch in run.epochs():
+            if mark and seed == 2 and epoch == 1 and not Path(mark).exists():
+                Path(mark).write_text(str(os.getpid()))
+                os.kill(os.getpid(), signal.SIGKILL)
+            loss = run.state.modules["net"](torch.randn(8, 3, generator=run.state.rng)).square().mean()
+            run.state.optimizers["adam"].zero_grad()
+            loss.backward()
+            run.state.optimizers["adam"].step()
+            run.log({"loss": loss.item()})
+    return run.trained
+
+
+def checksums(models):
+    return [model.record["sha256"] for model in models]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_workers_train_the_same_models_even_if_one_is_killed(killed, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setenv("MODELS", str(tmp_path / "here"))
+    here = checksums(store.train_all(train_tiny, SETTINGS))
+    monkeypatch.setenv("MODELS", str(folder))
+    mark = str(tmp_path / "mark") if killed else ""
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        monkeypatch.setenv("SCHEDULER", cluster.scheduler_address)
+        found = store.train_all(train_tiny, [setting | {"mark": mark} for setting in SETTINGS])
+    assert checksums(found) == here and len(set(here)) == len(here)
+    if killed:
+        assert int(Path(mark).read_text()) != os.getpid(), "a worker was killed"
+    assert suffixes(folder) == [".json"] * 4 + [".safetensors"] * 4
+
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setenv("SCHEDULER", "tcp://127.0.0.1:1")
+    monkeypatch.setattr(store, "SCHEDULER_SECONDS", 1)
+    with pytest.raises(OSError, match="127.0.0.1:1"):
+        store.train_all(train_tiny, SETTINGS)
