@@ -88,7 +88,7 @@ clean: ## remove .venv, caches and the build folder; notebooks, models and the P
 
 .PHONY: mnist
 mnist: $(ENVIRONMENT)
-	@$(if $(filter 4,$(words $(wildcard data/*-ubyte.gz))),:,$(RUN) -m helpers.fetch)
+	@$(if $(filter 4,$(words $(wildcard data/*-ubyte.gz))),:,$(RUN) -m helpers.data)
 
 # What apt-get installs where make runs as root; elsewhere a sentence says what is missing, and for what.
 define debian

