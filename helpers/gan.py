@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers import classifier, data, metrics, store
+from helpers import data, evaluation, store
 from helpers.compute import device, products, require_count, require_nonnegative
 from helpers.networks import Critic, build_generator
 from helpers.path_terms import TERMS
@@ -232,12 +232,12 @@ def _score(training: store.Training, epoch: int, config: dict) -> dict[str, floa
     last, networks = epoch + 1 == config["epochs"], training.networks()
     if not config["scored"] or not (last or (epoch + 1) % config["score_every"] == 0):
         return {}
-    judge = classifier.train(**config["judge"]).modules["classifier"]
-    made = metrics.sample(networks["generator"], config["scored"], config["seed"])
+    judge = evaluation.train_classifier(**config["judge"]).modules["classifier"]
+    made = evaluation.sample(networks["generator"], config["scored"], config["seed"])
     if not last:
-        return {"frechet": metrics.frechet(made, judge)}
-    raw = metrics.frechet(metrics.sample(networks["trainee"].eval(), config["scored"], config["seed"]), judge)
-    return metrics.scores(made, judge) | {"frechet_raw": raw}
+        return {"frechet": evaluation.frechet(made, judge)}
+    raw = evaluation.frechet(evaluation.sample(networks["trainee"].eval(), config["scored"], config["seed"]), judge)
+    return evaluation.scores(made, judge) | {"frechet_raw": raw}
 
 
 def _step(optimizers: list[torch.optim.Optimizer], loss: Tensor) -> None:

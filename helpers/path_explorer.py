@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from helpers import classifier, geodesics, paths
+from helpers import evaluation, geodesics, paths
 from helpers.figures import COLOURS
 from helpers.frames import Frames, Point, chart, digits, figure
 from helpers.inversion import invert
@@ -69,7 +69,7 @@ def film(
     images, t = G(path), torch.linspace(0, 1, len(path))
     c = paths.image_cost(G, x_a, x_b)(path.unsqueeze(0))[0].cpu() / (0.5 * (x_a - x_b).square().sum().item())
     radius = path.norm(dim=1).cpu() / math.sqrt(path.shape[1])
-    sure, digit = classifier.in_batches(judge, images).softmax(1).cpu().max(1)
+    sure, digit = evaluation.in_batches(judge, images).softmax(1).cpu().max(1)
     fig, axes = figure(3, 3.2, 3.0)
     rows = [(c, "$c$ / floor"), (radius, r"$\Vert Z\Vert/\sqrt{d}$"), (sure, "confidence")]
     for ax, (values, label) in zip(axes, rows, strict=True):

@@ -19,7 +19,7 @@ CELLS = [
     """
 import types
 import torch
-from helpers import classifier, data, figures, vae
+from helpers import evaluation, data, figures, vae
 from helpers.models import load_generator
 figures.use_style()
 x, G = data.mnist("test")[0], load_generator("gan")
@@ -40,7 +40,7 @@ InversionViewer({"GAN": G}, x[:1], {"GAN": ends})
     """
 from helpers.path_explorer import PathExplorer, find_routes, side_by_side
 *_, found = find_routes(G, x[0], x[1], 33)
-judge = classifier.train().modules["classifier"]
+judge = evaluation.train_classifier().modules["classifier"]
 PathExplorer({"GAN": G}, judge, x[:1], x[1:2], {"GAN": {kind: path[None] for kind, path in found.items()}})
 """,
     "side_by_side({kind: G(path) for kind, path in found.items()}, x[0], x[1])",

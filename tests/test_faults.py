@@ -119,8 +119,8 @@ def test_a_folder_that_may_not_be_written_is_named(built: tuple[Workshop, bytes]
     assert workshop.pdf.read_bytes() == before
 
 
-TRAINING = """from helpers import classifier
-model = classifier.train(epochs=6, images=2048, channels=4)
+TRAINING = """from helpers import evaluation
+model = evaluation.train_classifier(epochs=6, images=2048, channels=4)
 total = sum(t.double().sum().item() for t in model.modules["classifier"].state_dict().values())
 publish.say(f"Weights: {total:.17g}")"""
 

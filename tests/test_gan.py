@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers import gan, metrics, store
+from helpers import evaluation, gan, store
 from helpers.models import load_generator
 from helpers.networks import GENERATORS, build_generator
 from helpers.training_film import Film
@@ -60,7 +60,9 @@ def test_training_runs_and_repeats(loss, tmp_path, monkeypatch):
     monkeypatch.setenv("MODELS", str(tmp_path / "again"))
     second = gan.train("first", loss, **TINY)
     assert first.record["history"] == second.record["history"] and len(first.record["history"]) == 2
-    assert torch.equal(metrics.sample(first.modules["generator"], 4), metrics.sample(second.modules["generator"], 4))
+    assert torch.equal(
+        evaluation.sample(first.modules["generator"], 4), evaluation.sample(second.modules["generator"], 4)
+    )
     assert all(not parameter.requires_grad for parameter in first.modules["generator"].parameters())
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from helpers import classifier, gan, geodesics, inversion, vae
+from helpers import gan, geodesics, inversion, vae
 from helpers.echo import echo_sample
 from helpers.networks import Generator
 
@@ -16,14 +16,12 @@ TRAININGS = {
         lambda **settings: vae.train("refused", **{"betas": [1.0]} | settings),
         {"betas": [[], [-1.0], [math.nan], ["a"], 3.0], "latent": [0], "warm_up": [-0.1]},
     ),
-    "classifier": (lambda width=None, batch=None, seed=0, **settings: classifier.train(**settings), {"channels": [0]}),
 }
 CASES = [
     (train, key, value)
     for train, own in TRAININGS.values()
     for key, values in (WRONG | own).items()
     for value in values
-    if not (train is TRAININGS["classifier"][0] and key in ("width", "batch", "seed"))
 ]
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from helpers import frames, inversion_viewer, path_explorer, vae, widgets
 from helpers.beta_explorer import COLUMNS, beta_explorer, beta_frames
-from helpers.classifier import Classifier
+from helpers.evaluation import Classifier
 from helpers.inversion import gradient_descent
 from helpers.latent_explorer import GRID, latent_explorer, principal_directions, walks
 from helpers.networks import Generator

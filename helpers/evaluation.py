@@ -1,0 +1,180 @@
+"""Evaluation of generated digits in the features of a frozen classifier: distances, coverage, class balance."""
+
+import functools
+import warnings
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from helpers import data, store
+from helpers.compute import device, require_count
+
+NAMES = {  # of the scores, as tables print them
+    "frechet": "Fréchet", "kernel": "kernel × 1000", "precision": "precision", "recall": "recall",
+    "density": "density", "coverage": "coverage", "class_kl": "class KL",
+}  # fmt: skip
+LOWER_IS_BETTER = ("frechet", "kernel", "class_kl")
+
+
+class Classifier(nn.Module):
+    """A small convolutional classifier: images (B, 1, 28, 28) to logits (B, 10), through 64 features (B, 64)."""
+
+    def __init__(self, channels: int = 16):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(channels, 2 * channels, 3, padding=1), nn.BatchNorm2d(2 * channels), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(2 * channels * 49, 64), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+
+def train_classifier(epochs: int = 8, seed: int = 0, images: int = 60_000, channels: int = 16) -> store.Trained:
+    """Module "classifier", trained on real images only, each batch shifted by up to two pixels."""
+    require_count(epochs=epochs, images=images, channels=channels)
+    require_count(0, seed=seed)
+    config = {"epochs": epochs, "seed": seed, "images": images, "channels": channels, "learning_rate": 2e-3}
+
+    def start() -> store.State:
+        network, rng = Classifier(channels).to(device()), torch.Generator(device()).manual_seed(seed)
+        optimizer = torch.optim.Adam(network.parameters(), config["learning_rate"])
+        return store.State({"classifier": network}, {}, {"adam": optimizer}, rng)
+
+    with store.training("classifier", config, start) as run:
+        network, optimizer, rng = run.state.modules["classifier"], run.state.optimizers["adam"], run.state.rng
+        for epoch in run.epochs():
+            x, y = (part[:images] for part in data.mnist("train"))
+            optimizer.param_groups[0]["lr"] = config["learning_rate"] * (1 - epoch / epochs)
+            batches, total = torch.randperm(len(x), generator=rng, device=device()).split(128), 0.0
+            for batch in batches:
+                shift = torch.randint(-2, 3, (2,), generator=rng, device=device()).tolist()
+                loss = F.cross_entropy(network(x[batch].roll(shift, (2, 3))), y[batch])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total += loss.item()
+            run.log({"loss": total / len(batches)})
+    return run.trained
+
+
+@torch.no_grad()
+def in_batches(network: nn.Module, inputs: Tensor, size: int = 1000) -> Tensor:
+    """network(inputs) without gradients, `size` rows at a time."""
+    return torch.cat([network(part) for part in inputs.split(size)])
+
+
+def sample(generator: nn.Module, count: int, seed: int = 0) -> Tensor:
+    """`count` images (count, 1, 28, 28) of codes z ~ N(0, I), the same for every generator of that latent size."""
+    rng = torch.Generator(device()).manual_seed(seed)
+    return in_batches(generator, torch.randn(count, generator.latent_dim, generator=rng, device=device()))
+
+
+def scores(images: Tensor, classifier: Classifier) -> dict[str, float]:
+    """All scores of images (N, 1, 28, 28) in [−1, 1] against the 10 000 test images.
+
+    Keys: those of NAMES (class_kl in nats) and confidence (mean of the largest class probability).
+    Raises ValueError for images that are not finite or leave [−1, 1].
+    """
+    features, reference = _features(images, classifier), reference_features(classifier)
+    logits = in_batches(classifier.head, features)
+    return {
+        "frechet": frechet_distance(features, reference),
+        "kernel": kernel_distance(features, reference),
+        **neighbour_scores(features, reference),
+        "class_kl": class_divergence(logits.argmax(1), data.mnist("test")[1]),
+        "confidence": logits.softmax(1).amax(1).mean().item(),
+    }
+
+
+def frechet(images: Tensor, classifier: Classifier) -> float:
+    """`frechet_distance` of images (N, 1, 28, 28) in [−1, 1] to the 10 000 test images; raises as `scores` does."""
+    return frechet_distance(_features(images, classifier), reference_features(classifier))
+
+
+@functools.cache
+def reference_features(classifier: Classifier) -> Tensor:
+    """The frozen classifier's features of the 10 000 test images, (10 000, 64)."""
+    return in_batches(classifier.features, data.mnist("test")[0])
+
+
+def _features(images: Tensor, classifier: Classifier) -> Tensor:
+    low, high = images.aminmax()
+    if not (low >= -1.0001 and high <= 1.0001):  # false for NaN, too
+        raise ValueError(f"images must have values in [−1, 1], but theirs go from {low:.4g} to {high:.4g}.")
+    return in_batches(classifier.features, images)
+
+
+class _PrecomputedFeatures(nn.Module):
+    """The feature extractor that torchmetrics asks for: what it is given are features already."""
+
+    num_features = 64
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def frechet_distance(features: Tensor, reference: Tensor) -> float:
+    """Fréchet distance (Heusel et al. 2017, eq. 6) of features (N, 64) to (M, 64), both divided by the reference's
+    root mean square: the scale of a classifier's features is arbitrary.
+    """
+    scale, extractor = reference.square().mean().sqrt(), _PrecomputedFeatures()
+    metric = FrechetInceptionDistance(feature=extractor, input_img_size=(64,)).set_dtype(torch.float64).to(device())
+    metric.update(reference / scale, real=True)
+    metric.update(features / scale, real=False)
+    return metric.compute().item()
+
+
+def kernel_distance(features: Tensor, reference: Tensor) -> float:
+    """Kernel distance (Bińkowski et al. 2018, eq. 4) × 1000, features scaled as for the Fréchet distance.
+
+    The mean over 50 pairs of random subsets of 1000 (fewer if there are fewer), always the same ones.
+    """
+    scale, subset = reference.square().mean().sqrt(), min(1000, len(features), len(reference))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it warns that it keeps all features: they are small here
+        metric = KernelInceptionDistance(feature=_PrecomputedFeatures(), subset_size=subset, subsets=50).to(device())
+    metric.update(reference / scale, real=True)
+    metric.update(features / scale, real=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return 1000 * metric.compute()[0].item()
+
+
+def neighbour_scores(features: Tensor, reference: Tensor, k: int = 5) -> dict[str, float]:
+    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), k neighbours.
+
+    features (N, d) against reference (M, d). Two samples of one distribution do not score 1: real images do neither.
+    Raises ValueError if a set has no more than k points.
+    """
+    if min(len(features), len(reference)) <= k:
+        raise ValueError(f"both sets need more than k = {k} points, but have {len(features)} and {len(reference)}.")
+    reference_radii, radii = _radii(reference, k), _radii(features, k)
+    hits, recalled, covered = torch.zeros(len(features), device=device()), [], []
+    for part, radius in zip(reference.split(1000), reference_radii.split(1000), strict=True):
+        distance = torch.cdist(part, features)
+        hits += (distance < radius.unsqueeze(1)).sum(0)
+        recalled.append((distance < radii).any(1))
+        covered.append(distance.amin(1) < radius)
+    shares = {"precision": hits > 0, "recall": torch.cat(recalled), "coverage": torch.cat(covered)}
+    return {key: share.double().mean().item() for key, share in shares.items()} | {"density": hits.mean().item() / k}
+
+
+def _radii(points: Tensor, k: int) -> Tensor:
+    """Distance of each point to its k-th neighbour; the nearest point is itself."""
+    return torch.cat([torch.cdist(part, points).kthvalue(k + 1).values for part in points.split(1000)])
+
+
+def class_divergence(labels: Tensor, reference: Tensor) -> float:
+    """KL of the class histogram of `labels` (N,) from that of `reference` (M,), in nats.
+
+    For N draws from the reference itself its mean is about 9 / (2N) (half a χ² of nine degrees of freedom, over N).
+    """
+    share = torch.bincount(labels, minlength=10).double() / len(labels)
+    target = torch.bincount(reference, minlength=10).double() / len(reference)
+    return torch.special.xlogy(share, share / target).sum().item()
