@@ -1,19 +1,45 @@
-"""What several tests share: paths, and small notebooks built by the report's own code."""
+"""What several tests share: seeds, paths, and small notebooks built by the report's own code."""
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "report"))  # its modules are scripts beside build.py, no package
 
 import merge  # noqa: E402
+
+torch.set_num_threads(1)  # two test processes run at once, and rounding depends on the number of threads
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+SLOW = [
+    "test_report.py",
+    "test_browser.py",
+    "test_faults.py",
+    "test_surroundings.py",
+]  # begin first, so that none is last
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +50,21 @@ def tex() -> None:
         pytest.skip(f"{', '.join(missing)} not installed: `make setup` as root installs what the PDF needs.")
 
 
+def wait_for(condition, what: str, seconds: float = 120) -> None:
+    """Wait until condition() holds; an AssertionError that names what did not come."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what} within {seconds:.0f} s"
+        time.sleep(0.05)
+
+
 @pytest.fixture
-def workshop(tmp_path: Path) -> "Workshop":
-    return Workshop(tmp_path)
+def workshop(tmp_path: Path) -> Iterator["Workshop"]:
+    made = Workshop(tmp_path)
+    yield made
+    for process in made.started:
+        with contextlib.suppress(ProcessLookupError):  # who stops the tests stops the builds
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 class Workshop:
@@ -34,6 +72,7 @@ class Workshop:
 
     def __init__(self, folder: Path):
         self.folder, self.pdf, self.notebooks = folder, folder / "a report.pdf", folder / "some notebooks"
+        self.page, self.started = self.pdf.with_suffix(".html"), []
         self.notebooks.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, *cells: str, parameters: str = "seed = 0") -> None:
@@ -60,7 +99,7 @@ class Workshop:
         command = [sys.executable, ROOT / "report" / "build.py", "--build", self.folder / "build", "--output", self.pdf]
         if "--notebooks" not in options:
             command += ["--notebooks", self.notebooks]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*command, *options],
             env=os.environ | {"MODELS": str(self.folder / "models")} | environment,
             stdout=subprocess.PIPE,
@@ -70,15 +109,13 @@ class Workshop:
             start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
         )
+        self.started.append(process)
+        return process
 
     def build(self, *options: str, **environment: str) -> subprocess.CompletedProcess:
         """The same, waited for."""
         process = self.start(*options, **environment)
-        try:
-            out, err = process.communicate()
-        finally:
-            if process.poll() is None:  # who stops the tests stops the build
-                os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def text(self) -> str:

@@ -10,9 +10,14 @@ from helpers.geodesics import shortest_path
 from helpers.inversion import invert
 from helpers.networks import Generator
 
-GAN = {"epochs": 2, "images": 512, "width": 16, "channels": 8, "latent_dim": 8, "scored": 100, "judge": {"channels": 4}}
-GAN["judge"] |= {"epochs": 1, "images": 512}
-VAE = {"betas": [0.1, 1.0], "epochs": 2, "images": 1024, "width": 64, "batch": 128, "latent": 8}
+GAN = {"width": 16, "channels": 8, "latent_dim": 8, "batch": 64, "scored": 0}
+VAE = {"betas": [0.1, 1.0], "width": 64, "batch": 64, "latent": 8}
+TRAININGS = {
+    "gan": lambda **size: gan.train("same", "gan", **GAN, **size),
+    "wgan-gp": lambda **size: gan.train("same", "wgan-gp", **GAN, **size),
+    "gaussian": lambda **size: vae.train("same", noise="gaussian", **VAE, **size),
+    "echo": lambda **size: vae.train("same", noise="echo", **VAE, **size),
+}
 
 
 @pytest.fixture
@@ -29,36 +34,27 @@ def on_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     torch.set_num_threads(before)
 
 
-TRAININGS = {
-    "gan": lambda: gan.train("same", "gan", **GAN),
-    "wgan-gp": lambda: gan.train("same", "wgan-gp", **GAN),
-    "gaussian": lambda: vae.train("same", noise="gaussian", **VAE),
-    "echo": lambda: vae.train("same", noise="echo", **VAE),
-}
+@pytest.mark.parametrize("train", TRAININGS.values(), ids=TRAININGS)
+def test_a_training_gives_the_same_bits_again(on_threads, train) -> None:
+    one, two = (on_threads(lambda: train(epochs=2, images=256), 2, store).record for store in ("a", "b"))
+    assert one["sha256"] == two["sha256"] and one["history"] == two["history"]
 
 
-@pytest.mark.parametrize("name", TRAININGS)
-def test_a_training_gives_the_same_bits_again(on_threads, name: str) -> None:
-    one, two, other = (on_threads(TRAININGS[name], n, store) for n, store in ((2, "a"), (2, "b"), (1, "c")))
-    assert one.record["sha256"] == two.record["sha256"] and one.record["history"] == two.record["history"]
-    # a game's weights move with every rounding, its losses within two epochs hardly
-    for key in one.record["history"][-1]:
-        assert other.history(key)[-1] == pytest.approx(one.history(key)[-1], rel=0.05, abs=0.02), key
+@pytest.mark.parametrize("train", TRAININGS.values(), ids=TRAININGS)
+def test_a_training_begins_with_the_same_losses_on_any_number_of_threads(on_threads, train) -> None:
+    """One step: later ones may drift apart, as adversarial training enlarges every rounding."""
+    one, two = (on_threads(lambda: train(epochs=1, images=64), n, str(n)).record["history"] for n in (1, 2))
+    assert one[0] == pytest.approx(two[0], rel=1e-3, abs=1e-5)
 
 
-@pytest.fixture(scope="module")
-def generator() -> Generator:
-    torch.manual_seed(0)
-    return Generator(8, 64, 32).double().eval().requires_grad_(False)
-
-
-def test_inversion_and_paths_depend_on_threads_by_rounding_alone(on_threads, generator: Generator) -> None:
+def test_inversion_and_paths_depend_on_threads_by_rounding_alone(on_threads) -> None:
+    generator = Generator(8, 16, 8).double().eval().requires_grad_(False)
     images = generator(torch.randn(2, 8, dtype=torch.float64))
     found = {}
     for threads, store in ((1, "one"), (2, "two"), (2, "again")):
-        ends = on_threads(lambda: invert(generator, images, 4, seed=1, evaluations=40), threads, store)
+        ends = on_threads(lambda: invert(generator, images, 4, seed=1, evaluations=20), threads, store)
         z = ends.best()
-        solve = lambda z=z: shortest_path(generator, z[:1], z[1:], images[:1], images[1:], 17)  # noqa: E731
+        solve = lambda z=z: shortest_path(generator, z[:1], z[1:], images[:1], images[1:], 9)  # noqa: E731
         path = on_threads(solve, threads, store)
         found[store] = ends.loss, path.energy, path.path
     for name, rounding in (("again", 0.0), ("one", 1e-6)):

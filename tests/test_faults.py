@@ -1,144 +1,123 @@
-"""What may go wrong while the report is made, done on purpose: the old PDF stays whole, a sentence says what to do."""
+"""What may go wrong while the report is made, done on purpose: the old report stays, a sentence says what to do."""
 
+import json
 import os
-import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from conftest import Workshop
+from conftest import Workshop, wait_for
 
 pytestmark = pytest.mark.usefixtures("tex")
+OLD = b"yesterday's report"
 GOOD = 'publish.say("All is well.")'
-PAUSE = """from pathlib import Path
-import time
-Path("{mark}").write_text("here")
-time.sleep(120)"""
+TRAINING = """import os, time
+from pathlib import Path
+import torch
+from helpers import store
+
+def start():
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.Adam(model.parameters())
+    return store.State({"m": model}, optimizers={"adam": optimizer}, rng=torch.Generator().manual_seed(1))
+
+store.CHECKPOINT_SECONDS = 0.0
+with store.training("tiny", {"epochs": 4, "seed": 0}, start) as run:
+    for epoch in run.epochs():
+        if epoch == 2 and "PAUSE" in os.environ:
+            Path(os.environ["PAUSE"]).touch()
+            time.sleep(300)
+        loss = run.state.modules["m"](torch.randn(8, 3, generator=run.state.rng)).square().mean()
+        run.state.optimizers["adam"].zero_grad()
+        loss.backward()
+        run.state.optimizers["adam"].step()
+        run.log({"loss": loss.item()})"""
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workshop = Workshop(tmp_path_factory.mktemp("finished"))
-    workshop.write("01_fine", GOOD)
-    done = workshop.build()
-    assert done.returncode == 0, done.stderr
-    return workshop.folder
+@pytest.fixture(autouse=True)
+def old_report(workshop: Workshop) -> None:
+    workshop.pdf.write_bytes(OLD)
+    workshop.page.write_bytes(OLD)
 
 
-@pytest.fixture
-def built(finished: Path, tmp_path: Path) -> tuple[Workshop, bytes]:
-    """A workshop with a report made, and that report."""
-    shutil.copytree(finished, tmp_path / "built")
-    workshop = Workshop(tmp_path / "built")
-    return workshop, workshop.pdf.read_bytes()
+def last_line(done: subprocess.CompletedProcess, workshop: Workshop) -> str:
+    """What a build that failed said at the end, the old report being left."""
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert workshop.pdf.read_bytes() == workshop.page.read_bytes() == OLD
+    return done.stderr.strip().splitlines()[-1]
 
 
-def wait_for(path: Path, seconds: float = 180) -> None:
-    end = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} did not appear"
-        time.sleep(0.05)
-
-
-def pause_in_notebook(workshop: Workshop) -> subprocess.Popen:
-    """A build that is inside a notebook's cell."""
-    mark = workshop.folder / "mark"
-    workshop.write("01_fine", PAUSE.format(mark=mark))
-    process = workshop.start()
-    wait_for(mark)
-    return process
-
-
-@pytest.mark.parametrize("whom", [signal.SIGKILL, signal.SIGINT])
-def test_a_build_ended_in_a_notebook_loses_nothing(built: tuple[Workshop, bytes], whom: signal.Signals) -> None:
-    workshop, before = built
-    process = pause_in_notebook(workshop)
-    os.killpg(process.pid, whom)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode != 0
-    if whom == signal.SIGINT:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_build_ended_while_it_trains_loses_nothing(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
+    monkeypatch.setenv("MODELS", str(tmp_path / "whole"))
+    exec(TRAINING, {})
+    workshop.write("01_trains", TRAINING)
+    process = workshop.start("--page", PAUSE=str(tmp_path / "mark"))
+    wait_for((tmp_path / "mark").exists, "a training's third epoch")
+    os.killpg(process.pid, how)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0 and workshop.page.read_bytes() == OLD
+    if how == signal.SIGINT:
         assert "Traceback" not in said
         assert "stopped by Ctrl-C" in said.splitlines()[-1] and "same command" in said.splitlines()[-1]
-    assert workshop.pdf.read_bytes() == before
-    workshop.write("01_fine", GOOD)
-    again = workshop.build()
+    models = workshop.folder / "models"
+    assert list(models.glob("tiny-*.partial")) and not list(models.glob("*.json"))
+    again = workshop.build("--page")
     assert again.returncode == 0, again.stderr
+    records = [json.loads(next(folder.glob("*.json")).read_text()) for folder in (tmp_path / "whole", models)]
+    assert records[0]["sha256"] == records[1]["sha256"] and records[0]["history"] == records[1]["history"]
 
 
-def test_a_kernel_that_dies_is_named(built: tuple[Workshop, bytes]) -> None:
+def test_a_kernel_that_dies_is_named(workshop: Workshop) -> None:
     """As the kernel does that the system ends for want of memory."""
-    workshop, before = built
     workshop.write("01_fine", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
-    done = workshop.build()
-    assert done.returncode == 1
-    assert "01_fine.ipynb" in done.stderr and "Traceback" not in done.stderr
-    assert "kernel died" in done.stderr.splitlines()[-1] and "memory" in done.stderr.splitlines()[-1]
-    assert workshop.pdf.read_bytes() == before
+    said = last_line(workshop.build("--page"), workshop)
+    assert "01_fine.ipynb" in said and "kernel died" in said and "memory" in said
 
 
-def test_latex_killed_in_the_middle_leaves_the_old_report(built: tuple[Workshop, bytes], tmp_path: Path) -> None:
-    workshop, before = built
+def test_latex_killed_in_the_middle_leaves_the_old_report(workshop: Workshop, tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
     (tools / "xelatex").write_text("#!/bin/sh\nkill -9 $$\n")
     (tools / "xelatex").chmod(0o755)
-    workshop.write("01_fine", 'publish.say("Another text.")')
-    done = workshop.build(PATH=f"{tools}:{os.environ['PATH']}")
-    assert done.returncode == 1 and "xelatex" in done.stderr and "Traceback" not in done.stderr
-    assert workshop.pdf.read_bytes() == before
+    workshop.write("01_fine", GOOD)
+    assert "xelatex" in last_line(workshop.build(PATH=f"{tools}:{os.environ['PATH']}"), workshop)
     assert workshop.build().returncode == 0
-    assert "Another text." in workshop.text()
+    assert "All is well." in workshop.text()
 
 
-@pytest.mark.parametrize("size", ["4k", "40k"], ids=["at once", "after the notebook"])
-def test_a_full_disk_is_named(workshop: Workshop, tmp_path: Path, size: str) -> None:
+FILL = """with open({!r}, "wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(4096))
+    except OSError:
+        pass"""
+
+
+@pytest.mark.parametrize("when", ["before", "while a notebook runs"])
+def test_a_full_disk_is_named(workshop: Workshop, tmp_path: Path, when: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small disk")
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk]).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", disk]).returncode:
         pytest.skip("no disk can be mounted here")
+    fill = FILL.format(str(disk / "filler"))
+    workshop.write("01_fine", fill)
     try:
-        workshop.write("01_fine", GOOD)
-        done = workshop.build("--build", str(disk))
-        assert done.returncode == 1 and "Traceback" not in done.stderr
-        assert "no space" in done.stderr.lower() and not workshop.pdf.exists()
+        if when == "before":
+            exec(fill)
+        done = workshop.build("--page", "--build", str(disk))
     finally:
-        subprocess.run(["umount", disk], check=True)
-    assert workshop.build().returncode == 0
+        subprocess.run(["umount", "--lazy", disk], check=True)
+    assert last_line(done, workshop) and "no space" in done.stderr.lower()
 
 
-def test_a_folder_that_may_not_be_written_is_named(built: tuple[Workshop, bytes]) -> None:
+def test_a_folder_that_may_not_be_written_is_named(workshop: Workshop) -> None:
     """/proc takes no file from anybody, root included."""
-    workshop, before = built
-    done = workshop.build("--output", "/proc/report.pdf")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "/proc" in done.stderr and len(done.stderr.strip().splitlines()) == 1
-    assert workshop.pdf.read_bytes() == before
-
-
-TRAINING = """from helpers import evaluation
-model = evaluation.train_classifier(epochs=6, images=2048, channels=4)
-total = sum(t.double().sum().item() for t in model.modules["classifier"].state_dict().values())
-publish.say(f"Weights: {total:.17g}")"""
-
-
-def test_training_killed_and_taken_up_again_ends_at_the_same_numbers(workshop: Workshop, tmp_path: Path) -> None:
-    hurry = "from helpers import store\nstore.CHECKPOINT_SECONDS = 0.0"
-    workshop.write("01_fine", hurry, TRAINING)
-    whole = workshop.build(MODELS=str(tmp_path / "whole"))
-    assert whole.returncode == 0, whole.stderr
-    expected = [line for line in workshop.text().splitlines() if "Weights" in line]
-    process = workshop.start(MODELS=str(tmp_path / "cut"), FORCE="1")
-    deadline = time.monotonic() + 180
-    while not list((tmp_path / "cut").glob("*.partial")):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert not list((tmp_path / "cut").glob("*.json")), "it was too quick to be interrupted"
-    again = workshop.build(MODELS=str(tmp_path / "cut"), FORCE="1")
-    assert again.returncode == 0, again.stderr
-    assert expected and [line for line in workshop.text().splitlines() if "Weights" in line] == expected
+    workshop.write("01_fine", GOOD)
+    done = workshop.build("--page", "--output", "/proc/report.html")
+    assert "/proc" in last_line(done, workshop) and len(done.stderr.strip().splitlines()) == 1

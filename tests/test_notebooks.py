@@ -1,5 +1,6 @@
-"""The notebooks' form: they are committed without outputs, have one parameters cell, one heading and short cells."""
+"""The form of notebooks and package: no outputs, one parameters cell, one heading, short cells; small modules."""
 
+import ast
 import statistics
 from pathlib import Path
 
@@ -9,17 +10,19 @@ import pytest
 from conftest import ROOT
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LONGEST, MEDIAN = 35, 10  # lines of a code cell
+NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in PATHS}
+CELL_LINES, CELL_MEDIAN = 35, 10
+FOLDERS = [("helpers", 37, 3900), ("report", 17, 1650)]  # so many modules and lines at most
 
 
-@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
-def path(request: pytest.FixtureRequest) -> Path:
+@pytest.fixture(params=NOTEBOOKS)
+def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
-def notebook(path: Path) -> nbformat.NotebookNode:
-    return nbformat.read(path, as_version=4)
+def notebook(name: str) -> nbformat.NotebookNode:
+    return NOTEBOOKS[name]
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -27,15 +30,12 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 
 def test_there_are_notebooks_and_make_finds_them_all() -> None:
-    assert PATHS == execute.find(ROOT / "notebooks")
+    assert PATHS and PATHS == execute.find(ROOT / "notebooks")
 
 
-def test_is_valid(notebook: nbformat.NotebookNode) -> None:
+def test_is_valid_and_holds_no_outputs(notebook: nbformat.NotebookNode) -> None:
     nbformat.validate(notebook)
     assert notebook.metadata.kernelspec.name == "python3"
-
-
-def test_holds_no_outputs(notebook: nbformat.NotebookNode) -> None:
     assert not any(cell.outputs or cell.execution_count for cell in code_cells(notebook))
 
 
@@ -45,10 +45,10 @@ def test_has_one_parameters_cell_of_plain_assignments(notebook: nbformat.Noteboo
     assert "seed" in execute.parameters_of(notebook)
 
 
-def test_has_one_heading_of_first_level_and_it_comes_first(notebook: nbformat.NotebookNode, path: Path) -> None:
+def test_has_one_heading_of_first_level_and_it_comes_first(notebook: nbformat.NotebookNode, name: str) -> None:
     lines = [line for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
     headings = [line for line in lines if line.startswith("# ")]
-    assert len(headings) == 1 and notebook.cells[0].source.startswith(f"# {int(path.stem[:2])}. ")
+    assert len(headings) == 1 and notebook.cells[0].source.startswith(f"# {int(name[:2])}. ")
 
 
 def test_restates_its_questions_in_marked_blocks(notebook: nbformat.NotebookNode) -> None:
@@ -58,8 +58,7 @@ def test_restates_its_questions_in_marked_blocks(notebook: nbformat.NotebookNode
 
 def test_code_cells_are_short(notebook: nbformat.NotebookNode) -> None:
     lengths = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
-    assert max(lengths) <= LONGEST
-    assert statistics.median(lengths) <= MEDIAN
+    assert max(lengths) <= CELL_LINES and statistics.median(lengths) <= CELL_MEDIAN
 
 
 def test_a_count_below_one_is_refused_by_the_set_up_cell(notebook: nbformat.NotebookNode) -> None:
@@ -71,3 +70,26 @@ def test_a_count_below_one_is_refused_by_the_set_up_cell(notebook: nbformat.Note
         if name != "seed":
             with pytest.raises(ValueError, match=f"^{name} must be a whole number of at least 1, not -1"):
                 exec(f"{parameters.source}\n{name} = -1\n{set_up.source}", {})
+
+
+@pytest.mark.parametrize(("folder", "modules", "lines"), FOLDERS)
+def test_the_code_stays_small(folder: str, modules: int, lines: int) -> None:
+    paths = [path for path in (ROOT / folder).glob("*.py") if path.name != "__init__.py"]
+    assert len(paths) <= modules and not {"utils", "common", "misc"} & {path.stem for path in paths}
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths) <= lines
+
+
+def imports(path: Path) -> set[str]:
+    """The helpers that a helper imports at its top."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "helpers":
+            found |= {node.module.split(".")[1]} if "." in node.module else {alias.name for alias in node.names}
+    return found
+
+
+def test_helpers_import_each_other_in_no_circle() -> None:
+    needs = {path.stem: imports(path) for path in (ROOT / "helpers").glob("*.py")}
+    while free := [name for name, wanted in needs.items() if not wanted & needs.keys()]:
+        needs = {name: wanted for name, wanted in needs.items() if name not in free}
+    assert not needs

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,10 +14,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT
+from conftest import ROOT, wait_for
 
-SOURCES = [path for folder in ("helpers", "report") for path in sorted((ROOT / folder).glob("*.py"))]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve"}  # what they read may run as code
 CALLS = {"torch.load", "torch.save", "os.system", "os.popen", "joblib.load", "pd.read_pickle", "numpy.load", "np.load"}
 
@@ -29,26 +26,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]
     log = tmp_path_factory.mktemp("server") / "log"
     settings = os.environ | {"BROWSER": "true", "JUPYTER_RUNTIME_DIR": str(log.parent)}
     command = ["make", "--no-print-directory", "notebooks", f"PYTHON={sys.executable}"]
+    address = re.compile(r"http://127\.0\.0\.1:(\d+)/lab\?token=([0-9a-f]{40,})")
+
+    def listens() -> bool:  # some versions name the address before they listen
+        assert process.poll() is None, log.read_text()
+        found = address.search(log.read_text())
+        with socket.socket() as probe:
+            return bool(found) and probe.connect_ex(("127.0.0.1", int(found[1]))) == 0
+
     with log.open("w") as file:
         process = subprocess.Popen(command, cwd=ROOT, env=settings, stdout=file, stderr=file, start_new_session=True)
     try:
-        end, found = time.monotonic() + 120, None
-        while not found:
-            assert time.monotonic() < end and process.poll() is None, log.read_text()
-            time.sleep(0.2)
-            found = re.search(r"http://127\.0\.0\.1:(\d+)/lab\?token=([0-9a-f]{40,})", log.read_text())
-        while not listens(int(found[1])):  # some versions name the address before they listen
-            assert time.monotonic() < end and process.poll() is None, log.read_text()
-            time.sleep(0.2)
-        yield int(found[1]), found[2]
+        wait_for(listens, "JupyterLab's address")
+        port, token = address.search(log.read_text()).groups()
+        yield int(port), token
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def status(address: str) -> int:
@@ -74,23 +68,22 @@ def test_the_notebooks_server_listens_on_this_machine_alone(server: tuple[int, s
     assert hosts == {"0100007F"}, "127.0.0.1, in the kernel's byte order"
 
 
-def code() -> list[tuple[str, str]]:
+def code() -> dict[str, str]:
     """Names and texts of everything that runs when the report is made."""
-    found = [(path.name, path.read_text(encoding="utf-8")) for path in SOURCES]
-    for path in NOTEBOOKS:
+    paths = [path for folder in ("helpers", "report") for path in (ROOT / folder).glob("*.py")]
+    found = {f"{path.parent.name}/{path.name}": path.read_text(encoding="utf-8") for path in paths}
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
         cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-        found.append((path.name, "\n".join(cells)))
+        found[path.name] = "\n".join(cells)
     return found
 
 
-@pytest.mark.parametrize("name, text", code(), ids=lambda value: value if len(value) < 40 else "")
+@pytest.mark.parametrize(("name", "text"), code().items(), ids=code())
 def test_no_pickle_and_no_shell(name: str, text: str) -> None:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            names = {alias.name.split(".")[0] for alias in node.names} | {
-                (getattr(node, "module", "") or "").split(".")[0]
-            }
-            assert not names & MODULES, name
+            names = [getattr(node, "module", "") or "", *(alias.name for alias in node.names)]
+            assert not {name.split(".")[0] for name in names} & MODULES, name
         if isinstance(node, ast.Call):
             assert ast.unparse(node.func) not in CALLS, f"{name}:{node.lineno}"
             shell = [key for key in node.keywords if key.arg in ("shell", "allow_pickle")]
@@ -100,16 +93,8 @@ def test_no_pickle_and_no_shell(name: str, text: str) -> None:
 @pytest.mark.parametrize("author", ["$(touch broken)", "`touch broken`", "'; touch broken; '", '"; touch broken; "'])
 def test_a_name_is_no_command_of_the_shell(author: str, tmp_path: Path) -> None:
     """make's own variable, as a user would type it; the build ends early, for there are no notebooks."""
-    command = [
-        "make",
-        "-f",
-        ROOT / "Makefile",
-        "-C",
-        tmp_path,
-        "report",
-        f"PYTHON={tmp_path}/python",
-        f"AUTHOR={author}",
-    ]
+    command = ["make", "-f", ROOT / "Makefile", "-C", tmp_path, "report"]
+    command += [f"PYTHON={tmp_path}/python", f"AUTHOR={author}"]
     (tmp_path / "python").write_text('#!/bin/sh\nprintf %s "$AUTHOR" > "$(dirname "$0")/author"\n')
     (tmp_path / "python").chmod(0o755)
     done = subprocess.run(command, capture_output=True, text=True)
