@@ -29,7 +29,7 @@ def descent(G: nn.Module, x: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor
         return G(z)
 
     codes.append(gradient_descent(watched, targets, start, STEPS))
-    film = codes[::EVERY] + [quasi_newton(G, targets, codes[-1], budget)[0] for budget in BUDGETS] + [end]
+    film = codes[::EVERY] + [quasi_newton(G, targets, codes[-1], budget) for budget in BUDGETS] + [end]
     names = [f"gradient descent, step {step}" for step in range(0, STEPS + 1, EVERY)]
     return torch.stack(film), [*names, *(f"BFGS, {budget} evaluations" for budget in BUDGETS), "end points"]
 

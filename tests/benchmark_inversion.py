@@ -10,7 +10,7 @@ import torch
 
 from helpers import data, gan
 from helpers.compute import device
-from helpers.inversion import gradient_descent, invert, levenberg_marquardt
+from helpers.inversion import gradient_descent, invert, levenberg_marquardt, objective
 
 DIGITS, RESTARTS, STEPS, ALONE = 10, 64, 2000, 3
 
@@ -27,7 +27,7 @@ def main() -> None:
         sample = torch.randperm(DIGITS * RESTARTS)[:64].to(x.device)
         targets = x.flatten(1).repeat_interleave(RESTARTS, 0)[sample].double()
         z, loss = ends.z.flatten(0, 1)[sample].double(), ends.loss.flatten()[sample].double()
-        gain = 1 - levenberg_marquardt(G.double(), targets, z, 15, gain=0)[1] / loss
+        gain = 1 - objective(G, targets, levenberg_marquardt(G.double(), targets, z, 15, gain=0)) / loss
         best, median = ends.loss.amin(1).mean().item(), ends.loss.median().item()
         print(f"{dtype}: {seconds:.0f} s; best loss {best:.3f} on average, median {median:.3f}; ", end="")
         print(f"{(gain < 1e-3).double().mean().item():.0%} of 64 drawn gain less than 0.1 % from 15 iterations of LM")

@@ -96,7 +96,7 @@ def test_least_path_keeps_its_ends_and_its_bounds(pairs, points, size, dtype, se
 def test_inversion_reports_the_loss_of_its_own_codes(generator, count, restarts, dtype, seed):
     G = generator.to(dtype)
     images = normal(count, 1, 28, 28, seed=seed, dtype=dtype).clamp(-1, 1)
-    found = invert(G, images, restarts, seed % 1000, steps=3, iterations=2)
+    found = invert(G, images, restarts, seed % 1000, iterations=2)
     assert found.z.shape == (count, restarts, 4) and found.z.dtype == dtype
     loss = (G(found.z.flatten(0, 1)).unflatten(0, (count, restarts)) - images[:, None]).square().sum((2, 3, 4))
     assert torch.allclose(found.loss, loss, rtol=1e-4)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from helpers import gan, geodesics, inversion, vae
+from helpers import gan, geodesics, vae
 from helpers.echo import echo_sample
 from helpers.networks import Generator
 
@@ -40,15 +40,6 @@ def test_a_gan_refuses_more(setting, tmp_path, monkeypatch):
     monkeypatch.setenv("MODELS", str(tmp_path))
     with pytest.raises(ValueError, match="must"):
         gan.train("refused", "gan", **setting)
-
-
-@pytest.mark.parametrize(
-    "setting", [{"restarts": 0}, {"restarts": "two"}, {"iterations": -1}, {"prior": -1.0}, {"chunk": 0}, {"seed": "x"}]
-)
-def test_inversion_refuses_a_setting_without_sense(setting):
-    (name,) = setting
-    with pytest.raises(ValueError, match=f"{name} must be"):
-        inversion.invert(Generator(8, 32, 8), torch.zeros(1, 1, 28, 28), **{"restarts": 1} | setting)
 
 
 @pytest.mark.parametrize("points", [2, 0, -1, 2.5, "many"])
