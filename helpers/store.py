@@ -28,6 +28,7 @@ from helpers.compute import device, device_name, require_count
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT_SECONDS = 20.0
+AT = "tensor at"  # in a checkpoint's JSON, refers to a tensor beside it
 SCHEDULER_SECONDS = 10  # how long a Dask scheduler may take to answer
 ENTRIES = {"name", "config", "seed", "seconds", "device", "finished", "sha256", "history"}  # of every record
 
@@ -84,7 +85,7 @@ class Run:
         """
         if self.trained:
             return
-        _load_checkpoint(self)
+        self._load_checkpoint()
         total, saved = self.config["epochs"], time.monotonic()
         with tqdm(total=total, initial=len(self.history), desc=self.name, unit="epoch") as bar:
             for epoch in range(len(self.history), total):
@@ -98,7 +99,7 @@ class Run:
                 bar.update()
                 bar.set_postfix({key: f"{value:.4g}" for key, value in self.history[-1].items()})
                 if time.monotonic() - saved > CHECKPOINT_SECONDS and epoch + 1 < total:
-                    _save_checkpoint(self)
+                    self._save_checkpoint()
                     saved = time.monotonic()
 
     def log(self, losses: dict[str, float]) -> None:
@@ -108,6 +109,96 @@ class Run:
             where = f"{self.name} diverged in epoch {len(self.history) + 1}: {wrong}"
             raise FloatingPointError(f"{where}; lower the learning rate or change the seed.")
         self.history.append(losses)
+
+    def _load_model(self, since: float = 0.0) -> None:
+        """Set `trained` if the store has the model, finished after `since`. Raises ValueError for a damaged file."""
+        file, weights = self.path.with_suffix(".json"), self.path.with_suffix(".safetensors")
+        if not file.is_file():
+            return
+        try:
+            record = json.loads(file.read_text())
+            if missing := ENTRIES - record.keys():
+                raise ValueError(f"the record lacks {', '.join(sorted(missing))}")
+            if config_hash(record["config"]) != config_hash(self.config):
+                raise ValueError("the record describes another configuration than its name says")
+            if record["finished"] < since:  # before the weights are looked at: another process may be replacing them
+                return
+            content = weights.read_bytes()
+            if hashlib.sha256(content).hexdigest() != record["sha256"]:
+                raise ValueError("the SHA-256 of the weights is not the record's")
+            nn.ModuleDict(self.state.modules).load_state_dict(load(content))
+        except (OSError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+            repair = f"restore them with `git checkout -- {file.parent}`, or delete them to train the model anew"
+            reason = textwrap.shorten(str(error), 200)
+            raise ValueError(f"{file} or {weights.name} is damaged ({reason}): {repair}.") from None
+        if "MODELS_USED" in os.environ:
+            with open(os.environ["MODELS_USED"], "a") as note:
+                note.write(f"{self.path.name} {record['sha256']}\n")
+        for module in self.state.modules.values():
+            module.eval().requires_grad_(False)
+        self.trained = Trained(self.state.modules, record)
+
+    def _save_model(self) -> None:
+        if len(self.history) < self.config["epochs"]:
+            raise RuntimeError(f"{self.name} was trained for {len(self.history)} of {self.config['epochs']} epochs.")
+        tensors = nn.ModuleDict(self.state.modules).state_dict()
+        weights = save({name: tensor.clone().contiguous() for name, tensor in tensors.items()})
+        versions = {package: version(package) for package in ("torch", "torchvision", "safetensors")}
+        commit, git = "unknown", ["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=12"]
+        with contextlib.suppress(OSError):  # git may be missing
+            commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or commit
+        record = {
+            "name": self.name, "config": self.config, "seed": self.config["seed"], "seconds": round(self.seconds, 1),
+            "device": device_name(), "versions": versions, "commit": commit, "finished": time.time(),
+            "sha256": hashlib.sha256(weights).hexdigest(), "history": self.history,
+        }  # fmt: skip
+        write_atomically(self.path.with_suffix(".safetensors"), weights)
+        write_atomically(self.path.with_suffix(".json"), (json.dumps(record, indent=1) + "\n").encode())
+        self.path.with_suffix(".partial").unlink(missing_ok=True)
+
+    def _save_checkpoint(self) -> None:
+        """All that a training needs to go on as if nothing had happened, as JSON that refers to tensors beside it."""
+        tensors: dict[str, Tensor] = {}
+
+        def refer(tensor: Tensor) -> dict[str, str]:
+            key = str(len(tensors))
+            tensors[key] = tensor.clone().contiguous()  # safetensors refuses tensors that share memory
+            return {AT: key}
+
+        state = {
+            "networks": {key: network.state_dict() for key, network in self.state.networks().items()},
+            "optimizers": {key: optimizer.state_dict() for key, optimizer in self.state.optimizers.items()},
+            "torch_rng": torch.get_rng_state(), "rng": self.state.rng and self.state.rng.get_state(),
+            "history": self.history, "seconds": self.seconds,
+        }  # fmt: skip
+        text = json.dumps(state, default=refer)  # this fills tensors
+        write_atomically(self.path.with_suffix(".partial"), save(tensors, {"state": text}))
+
+    def _load_checkpoint(self) -> None:
+        """Go on from the checkpoint, if there is one. Raises ValueError if it is damaged."""
+        path = self.path.with_suffix(".partial")
+        if not path.is_file():
+            return
+        try:
+            with safe_open(path, "pt") as file:
+                text = file.metadata()["state"]
+            tensors = load_file(path, device=str(device()))
+            state = json.loads(text, object_hook=lambda item: tensors[item[AT]] if AT in item else item)
+            for key, network in self.state.networks().items():
+                network.load_state_dict(state["networks"][key])
+            for key, optimizer in self.state.optimizers.items():
+                saved = state["optimizers"][key]
+                saved["state"] = {int(index): slots for index, slots in saved["state"].items()}  # JSON's keys are text
+                optimizer.load_state_dict(saved)
+                for weight, slots in optimizer.state.items():  # in the weight's memory layout: fused steps rely on it
+                    slots |= {k: torch.empty_like(weight).copy_(t) for k, t in slots.items() if t.shape == weight.shape}
+            torch.set_rng_state(state["torch_rng"].cpu())
+            if self.state.rng is not None:
+                self.state.rng.set_state(state["rng"].cpu())
+        except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged ({error}): delete it to start this training anew.") from None
+        self.history, self.seconds = state["history"], state["seconds"]
+        tqdm.write(f"{self.name}: going on after epoch {len(self.history)} of {self.config['epochs']}.")
 
 
 @contextlib.contextmanager
@@ -132,19 +223,19 @@ def training(name: str, config: dict, start: Callable[[], State]) -> Iterator[Ru
         stack.enter_context(torch.random.fork_rng())
         torch.manual_seed(config["seed"])
         run = Run(name, config, start(), folder() / f"{name}-{config_hash(config)}")
-        since = config.get("keep", True) or os.environ.get("RETRAIN") == "all"
-        since = float(os.environ.get("RETRAIN_SINCE", 0)) if since else 0.0
-        run.trained = _load_model(run, since)
+        retrain = config.get("keep", True) or os.environ.get("RETRAIN") == "all"
+        since = float(os.environ.get("RETRAIN_SINCE", 0)) if retrain else 0.0
+        run._load_model(since)
         if run.trained is None:
             lock = run.path.with_suffix(".lock")
             lock.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(filelock.FileLock(lock))
             stack.callback(lock.unlink, missing_ok=True)
-            run.trained = _load_model(run, since)  # another process may have trained it while this one waited
+            run._load_model(since)  # another process may have trained it while this one waited
         yield run
         if run.trained is None:
-            _save_model(run)
-            run.trained = _load_model(run)
+            run._save_model()
+            run._load_model()
 
 
 Training = State  # its former name, until its last caller is gone
@@ -166,7 +257,7 @@ def train_all(train: Callable[..., Trained], settings: Sequence[dict]) -> list[T
     Raises OSError if no scheduler answers.
     """
     if address := os.environ.get("SCHEDULER"):
-        from distributed import Client
+        from distributed import Client  # pip install 'dask[distributed]'
 
         with Client(address, timeout=SCHEDULER_SECONDS) as client:  # models travel by the store, not by the network
             client.gather(client.map(lambda setting: bool(train(**setting)), settings, pure=False))
@@ -192,100 +283,3 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _load_model(run: Run, since: float = 0.0) -> Trained | None:
-    """The stored model; None if there is none that was finished `since`. Raises ValueError for a damaged file."""
-    file, weights = run.path.with_suffix(".json"), run.path.with_suffix(".safetensors")
-    if not file.is_file():
-        return None
-    try:
-        record = json.loads(file.read_text())
-        if missing := ENTRIES - record.keys():
-            raise ValueError(f"the record lacks {', '.join(sorted(missing))}")
-        if config_hash(record["config"]) != config_hash(run.config):
-            raise ValueError("the record describes another configuration than its name says")
-        if record["finished"] < since:  # before the weights are looked at: another process may be replacing them
-            return None
-        content = weights.read_bytes()
-        if hashlib.sha256(content).hexdigest() != record["sha256"]:
-            raise ValueError("the SHA-256 of the weights is not the record's")
-        nn.ModuleDict(run.state.modules).load_state_dict(load(content))
-    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        reason, names = textwrap.shorten(str(error), 200), f"{file.name} and {weights.name}"
-        repair = f"restore them with `git checkout -- {file.parent}`, or delete them to train the model anew"
-        raise ValueError(f"{names} are damaged or do not fit the model ({reason}): {repair}.") from None
-    if "MODELS_USED" in os.environ:
-        with open(os.environ["MODELS_USED"], "a") as note:
-            note.write(f"{run.path.name} {record['sha256']}\n")
-    for module in run.state.modules.values():
-        module.eval().requires_grad_(False)
-    return Trained(run.state.modules, record)
-
-
-def _save_model(run: Run) -> None:
-    if len(run.history) < run.config["epochs"]:
-        raise RuntimeError(f"{run.name} was trained for {len(run.history)} of {run.config['epochs']} epochs.")
-    tensors = nn.ModuleDict(run.state.modules).state_dict()
-    weights = save({name: tensor.clone().contiguous() for name, tensor in tensors.items()})
-    record = {
-        "name": run.name, "config": run.config, "seed": run.config["seed"], "seconds": round(run.seconds, 1),
-        "device": device_name(), "versions": {name: version(name) for name in ("torch", "torchvision", "safetensors")},
-        "commit": _commit(), "finished": time.time(), "sha256": hashlib.sha256(weights).hexdigest(),
-        "history": run.history,
-    }  # fmt: skip
-    write_atomically(run.path.with_suffix(".safetensors"), weights)
-    write_atomically(run.path.with_suffix(".json"), (json.dumps(record, indent=1) + "\n").encode())
-    run.path.with_suffix(".partial").unlink(missing_ok=True)
-
-
-def _save_checkpoint(run: Run) -> None:
-    """All that a training needs to go on as if nothing had happened: JSON that names the tensors beside it."""
-    tensors: dict[str, Tensor] = {}
-
-    def by_name(tensor: Tensor) -> dict[str, str]:
-        tensors[str(len(tensors))] = tensor.clone().contiguous()  # safetensors refuses tensors that share memory
-        return {"tensor at": str(len(tensors) - 1)}
-
-    state = {
-        "networks": {key: network.state_dict() for key, network in run.state.networks().items()},
-        "optimizers": {key: optimizer.state_dict() for key, optimizer in run.state.optimizers.items()},
-        "torch_rng": torch.get_rng_state(), "rng": run.state.rng and run.state.rng.get_state(),
-        "history": run.history, "seconds": run.seconds,
-    }  # fmt: skip
-    text = json.dumps(state, default=by_name)
-    write_atomically(run.path.with_suffix(".partial"), save(tensors, {"state": text}))
-
-
-def _load_checkpoint(run: Run) -> None:
-    """Go on from the checkpoint, if there is one. Raises ValueError if it is damaged."""
-    path = run.path.with_suffix(".partial")
-    if not path.is_file():
-        return
-    try:
-        tensors = load_file(path, device=str(device()))
-        with safe_open(path, "pt") as file:
-            text = file.metadata()["state"]
-        state = json.loads(text, object_hook=lambda item: tensors[item["tensor at"]] if "tensor at" in item else item)
-        for key, network in run.state.networks().items():
-            network.load_state_dict(state["networks"][key])
-        for key, optimizer in run.state.optimizers.items():
-            moments = {int(index): slots for index, slots in state["optimizers"][key]["state"].items()}  # JSON: text
-            optimizer.load_state_dict(state["optimizers"][key] | {"state": moments})
-            for weight, slots in optimizer.state.items():  # in the weight's own memory layout: fused steps rely on it
-                slots |= {k: torch.empty_like(weight).copy_(t) for k, t in slots.items() if t.shape == weight.shape}
-        torch.set_rng_state(state["torch_rng"].cpu())
-        if run.state.rng is not None:
-            run.state.rng.set_state(state["rng"].cpu())
-    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it to start this training anew.") from None
-    run.history, run.seconds = state["history"], state["seconds"]
-    tqdm.write(f"{run.name}: going on after epoch {len(run.history)} of {run.config['epochs']}.")
-
-
-def _commit() -> str:
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, timeout=10).stdout.strip() or "unknown"
-    except OSError:
-        return "unknown"
