@@ -9,11 +9,7 @@ from numbers import Integral, Real
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
-
-PRODUCTS = {F.linear, F.conv2d, F.conv_transpose2d, torch.matmul, Tensor.matmul, Tensor.__matmul__}
 
 
 def device() -> torch.device:
@@ -39,31 +35,9 @@ def has_bfloat16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def products(rounded: bool = False) -> contextlib.AbstractContextManager:
+def autocast() -> torch.autocast:
     """A context for forward passes: matrix products in bfloat16 where the hardware has it, else in float32."""
-    if rounded:
-        return _RoundedProducts()
     return torch.autocast(device().type, torch.bfloat16, enabled=has_bfloat16())
-
-
-class _Round(torch.autograd.Function):
-    """To the nearest bfloat16, and its gradient likewise."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        return x.bfloat16().to(x.dtype)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        return gradient.bfloat16().to(gradient.dtype)
-
-
-class _RoundedProducts(TorchFunctionMode):
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function not in PRODUCTS:
-            return function(*args, **(kwargs or {}))
-        args = [_Round.apply(x) if isinstance(x, Tensor) else x for x in args]
-        return _Round.apply(function(*args, **(kwargs or {})))
 
 
 @contextlib.contextmanager

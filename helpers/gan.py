@@ -1,29 +1,17 @@
-"""The adversarial games: the hand-out's GAN, WGAN-GP, their variants and a path-aware GAN, with one training loop."""
+"""Adversarial training: losses, gradient penalty, one training step, and the loop that trains every GAN here."""
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers import data, evaluation, store
-from helpers.compute import device, products, require_count, require_nonnegative
-from helpers.networks import Critic, build_generator
-from helpers.path_terms import TERMS
-from helpers.penalty import gradient_penalty, piecewise_linear_penalty
-from helpers.training_film import Film
-
-RECIPES: dict[str, dict] = {
-    "gan": {"loss": "gan", "scored": 10_000},
-    "wgan-gp": {"loss": "wgan-gp", "scored": 10_000},
-    "path-aware": {
-        "loss": "wgan-gp", "scored": 10_000, "epochs": 20, "learning_rate": 3e-4, "base_epochs": 100,
-        "path_term": "ends", "path_weight": 20.0, "keep": "generator",
-    },
-}  # fmt: skip
-SHORT = {"epochs": 8, "scored": 10_000, "keep": False}  # what an ablation changes, one setting at a time
+from helpers.compute import autocast, device, require_count, require_nonnegative
+from helpers.networks import GENERATORS, SLOPE, Critic, build_generator
+from helpers.path_aware import EncoderPaths
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
@@ -37,7 +25,7 @@ def generator_loss(fake: Tensor) -> Tensor:
 
 
 def saturating_loss(fake: Tensor) -> Tensor:
-    """−BCE[D(G(z)), 0] from logits (B,): the minimax loss, whose gradient vanishes where D is sure."""
+    """−BCE[D(G(z)), 0] from logits (B,): the minimax loss, whose gradient vanishes where D(G(z)) is near 0."""
     return -F.softplus(fake).mean()
 
 
@@ -51,206 +39,226 @@ def score_loss(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
-@dataclass(frozen=True)
-class Game:
-    """Both players' losses, Adam's β as the game's authors advise, the penalty's weight, the bound on D's weights."""
-
-    critic: Callable[[Tensor, Tensor], Tensor]
-    generator: Callable[[Tensor], Tensor]
-    betas: tuple[float, float] = (0.5, 0.999)  # Radford et al. 2016
-    penalty: float = 0.0
-    clip: float = 0.0
-
-
-GAMES = {
-    "gan": Game(discriminator_loss, generator_loss),
-    "saturating": Game(discriminator_loss, saturating_loss),
-    "wgan-gp": Game(critic_loss, score_loss, (0.5, 0.9), penalty=10.0),  # Gulrajani et al. 2017, but for β₁ = 0.5
-    "wgan-clip": Game(critic_loss, score_loss, (0.0, 0.99), clip=0.01),  # Arjovsky et al. 2017: no momentum
+LOSSES = {  # of the critic and of the generator
+    "gan": (discriminator_loss, generator_loss),
+    "saturating": (discriminator_loss, saturating_loss),
+    "wgan": (critic_loss, score_loss),
 }
 
 
-def train(
-    name: str,
-    loss: str,
-    epochs: int = 100,
-    seed: int = 0,
-    generator: str = "conv",
-    critic: tuple[int, ...] = (512, 256),
-    batch: int = 128,
-    latent_dim: int = 64,
-    width: int = 256,
-    channels: int = 16,
-    learning_rate: float = 2e-4,
-    decay: bool = True,
-    betas: tuple[float, float] | None = None,
-    average: float = 0.999,
-    critic_steps: int = 1,
-    penalty: float | None = None,
-    images: int = 60_000,
-    rounded: bool = False,
-    path_term: str = "",
-    path_weight: float = 0.0,
-    base_epochs: int = 0,
-    scored: int = 0,
-    score_every: int = 5,
-    judge: dict | None = None,
-    keep: bool | str = True,
-) -> store.Trained:
-    """A trained GAN from the store, or trained now: modules "generator", "critic" and "film" (see `keep`).
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """E (‖∇D(x̂)‖ − 1)², x̂ uniform on the segments from fake to real (B, 1, 28, 28) (Gulrajani et al. 2017, eq. 3).
 
-    loss: a key of GAMES; betas and penalty (its weight) replace that game's. generator, width, channels: as for
-    `build_generator`; critic: its hidden widths. An epoch shows the critic each image once; the generator moves after
-    every `critic_steps` of its steps. decay: the learning rate falls linearly to 0, so its mean is half of it: the
-    hand-out's 1e-4. The generator kept is the exponential moving average of the weights. rounded: as for
-    `compute.products`. path_term, path_weight: a key of `path_terms.TERMS` and its weight in the generator's loss.
-    base_epochs: start from the plain game of so many epochs and seed 0, with its BatchNorm frozen. scored: how many
-    samples the history's scores use, every `score_every` epochs the Fréchet distance, at the end all; judge: changes to
-    the classifier that scores. keep: True for all modules, False for none, or one module's name.
-    Raises ValueError for an unknown loss, generator, path_term or keep, a term without weight or weight without term,
-    a number out of its range, or a batch larger than the set.
+    Of a LeakyReLU critic the gradient is a product of weights, wᵀ…M₂W₂M₁W₁. The masks Mₖ hold the slopes, 1 or SLOPE,
+    at each x̂: constants almost everywhere, so one backward pass through the product gives the exact weight gradient.
     """
-    if loss not in GAMES:
-        raise ValueError(f"loss must be one of {', '.join(map(repr, GAMES))}, not {loss!r}.")
-    require_count(
-        epochs=epochs, batch=batch, images=images, latent_dim=latent_dim, width=width, channels=channels,
-        critic_steps=critic_steps, score_every=score_every,
-    )  # fmt: skip
-    require_count(0, seed=seed, scored=scored, base_epochs=base_epochs)
-    require_nonnegative(learning_rate=learning_rate, average=average, path_weight=path_weight, penalty=penalty or 0.0)
-    if batch > images:
-        raise ValueError(f"batch ({batch}) must not exceed images ({images}).")
-    if path_term and path_term not in TERMS:
-        raise ValueError(f"path_term must be '' or one of {', '.join(map(repr, TERMS))}, not {path_term!r}.")
-    if bool(path_term) != (path_weight > 0):
-        raise ValueError(f"path_term and a positive path_weight go together, not {path_term!r} and {path_weight}.")
-    if keep not in (True, False, "generator", "critic", "film"):
-        raise ValueError(f"keep must be True, False or one of 'generator', 'critic', 'film', not {keep!r}.")
-    game = GAMES[loss]
-    betas, penalty = tuple(betas or game.betas), game.penalty if penalty is None else penalty
-    sizes = {
-        "generator": generator, "critic": list(critic), "batch": batch, "latent_dim": latent_dim, "width": width,
-        "channels": channels, "images": images, "seed": seed, "scored": scored, "score_every": score_every,
-        "judge": judge or {},
-    }  # fmt: skip
-    config = sizes | {
-        "loss": loss, "epochs": epochs, "learning_rate": learning_rate, "decay": decay, "betas": list(betas),
-        "average": average, "critic_steps": critic_steps, "penalty": penalty, "clip": game.clip,
-        "path_weight": path_weight, "base_epochs": base_epochs, "keep": keep,
-    }  # fmt: skip
-    config |= {"rounded": True} if rounded else {}
-    config |= {"path_term": path_term} if path_term else {}
-    base = train(loss, loss, base_epochs, **sizes | {"seed": 0}).modules if base_epochs else {}
-
-    def start() -> store.Training:
-        G = build_generator(generator, latent_dim, width, channels).to(device(), memory_format=torch.channels_last)
-        networks = {"generator": copy.deepcopy(G), "critic": Critic(tuple(critic)), "film": Film(latent_dim, epochs)}
-        for key, network in networks.items():
-            network.to(device())
-            if base and key != "film":
-                network.load_state_dict(base[key].state_dict())
-        if base:
-            G.load_state_dict(base["generator"].state_dict())
-            networks["film"].z.copy_(base["film"].z)
-        term = {"term": TERMS[path_term](latent_dim).to(device())} if path_term else {}
-        optimizers = {
-            "trainee": torch.optim.Adam(G.parameters(), learning_rate, betas, fused=True),
-            "critic": torch.optim.Adam(networks["critic"].parameters(), learning_rate, betas, fused=True),
-        }
-        if path_term and list(term["term"].parameters()):
-            optimizers["term"] = torch.optim.Adam(term["term"].parameters(), 2 * learning_rate)
-        kept = networks if keep is True else {keep: networks[keep]} if keep else {}
-        return store.Training(
-            kept,
-            {"trainee": G} | term | {key: network for key, network in networks.items() if key not in kept},
-            optimizers,
-            torch.Generator(device()).manual_seed(seed),
-        )
-
-    return store.load_or_train(name, config, start, lambda training, epoch: _epoch(training, epoch, config))
+    *hidden, last = [layer for layer in critic.net if isinstance(layer, nn.Linear)]
+    masks = []
+    with torch.no_grad():
+        x = interpolate(real, fake, rng).flatten(1)
+        for layer in hidden:
+            x = layer(x)
+            masks.append(torch.where(x > 0, torch.ones_like(x), SLOPE))
+            x = x * masks[-1]
+    gradient = last.weight.expand(len(x), -1)
+    for layer, mask in zip(reversed(hidden), reversed(masks), strict=True):
+        gradient = (gradient * mask) @ layer.weight
+    norm = (gradient.float() if gradient.dtype == torch.bfloat16 else gradient).square().sum(1)
+    return ((norm + 1e-12).sqrt() - 1).square().mean()  # the square root's own gradient is infinite at 0
 
 
-def _epoch(training: store.Training, epoch: int, config: dict) -> dict[str, float]:
-    """One pass over the images, a critic step for each batch and a generator step after every `critic_steps`."""
-    real_images = data.mnist("train")[0][: config["images"]]
-    networks, rng, game = training.networks(), training.generator, GAMES[config["loss"]]
-    G, D, average = networks["trainee"], networks["critic"], networks["generator"]
-    penalty_of = piecewise_linear_penalty if isinstance(D, Critic) else gradient_penalty
-    batches = torch.randperm(len(real_images), generator=rng, device=device()).split(config["batch"])
-    batches = [batch for batch in batches if len(batch) == config["batch"]]
-    if config["base_epochs"]:
-        G.eval()  # the function trained is then the very one that is used: no batch statistics
-    rounded, term = config.get("rounded", False), networks.get("term")
-    if term:
-        term.begin(G, real_images, epoch, rng)
-    totals, nought = torch.zeros(5, device=device()), torch.zeros((), device=device())
-    for step, batch in enumerate(batches):
-        done = epoch * len(batches) + step
-        for key in ("trainee", "critic"):
-            rate = 1 - done / len(batches) / config["epochs"] if config["decay"] else 1.0
-            training.optimizers[key].param_groups[0]["lr"] = config["learning_rate"] * rate
-        x = real_images[batch]
-        z = torch.randn(len(x), config["latent_dim"], generator=rng, device=device())
-        moves = (done + 1) % config["critic_steps"] == 0
-        with products(rounded), torch.set_grad_enabled(moves):
-            fakes = G(z)  # shared: the critic learns from the images through which the generator then moves
-
-        D.requires_grad_(True)
-        with products(rounded):
-            real, fake = D(torch.cat([x, fakes.detach()])).float().chunk(2)
-            penalty = penalty_of(D, x, fakes.to(x.dtype), rng) if config["penalty"] else nought
-            loss = game.critic(real, fake)
-        _step([training.optimizers["critic"]], loss + config["penalty"] * penalty)
-        if config["clip"]:
-            for weight in D.parameters():
-                weight.data.clamp_(-config["clip"], config["clip"])
-        right = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
-        totals[:3] += torch.stack([loss.detach(), penalty.detach(), right])
-        if not moves:
-            continue
-
-        D.requires_grad_(False)  # the generator's step needs no gradient of the critic's weights
-        with products(rounded):
-            loss = game.generator(D(fakes).float())
-            excess = term(G, z, fakes.detach(), x, rng) if term else nought
-        _step(
-            [training.optimizers[key] for key in ("trainee", "term") if key in training.optimizers],
-            loss + config["path_weight"] * excess,
-        )
-        totals[3:] += config["critic_steps"] * torch.stack([loss.detach(), excess.detach()])
-        moved = done // config["critic_steps"]
-        _move_average(average, G, min(config["average"], (1 + moved) / (10 + moved)))
-    names = ("critic", "penalty", "accuracy", "generator", "excess")
-    losses = dict(zip(names, (totals / len(batches)).tolist(), strict=True))
-    average.eval()
-    networks["film"].shoot(average, epoch)
-    return losses | _score(training, epoch, config)
+def interpolate(real: Tensor, fake: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """x̂ = ε real + (1 − ε) fake with one ε ~ U(0, 1) for each image, detached."""
+    epsilon = torch.rand(len(real), 1, 1, 1, generator=rng, device=real.device, dtype=real.dtype)
+    return torch.lerp(fake.detach(), real.detach(), epsilon)
 
 
-def _score(training: store.Training, epoch: int, config: dict) -> dict[str, float]:
-    """The scores that the history records after this epoch, if any."""
-    last, networks = epoch + 1 == config["epochs"], training.networks()
-    if not config["scored"] or not (last or (epoch + 1) % config["score_every"] == 0):
-        return {}
-    judge = evaluation.train_classifier(**config["judge"]).modules["classifier"]
-    made = evaluation.sample(networks["generator"], config["scored"], config["seed"])
-    if not last:
-        return {"frechet": evaluation.frechet(made, judge)}
-    raw = evaluation.frechet(evaluation.sample(networks["trainee"].eval(), config["scored"], config["seed"]), judge)
-    return evaluation.scores(made, judge) | {"frechet_raw": raw}
+@dataclass(frozen=True)
+class GanConfig:
+    """Settings of a training; the defaults are the assignment's GAN. Raises ValueError if they make no sense."""
+
+    loss: str = "gan"  # a key of LOSSES
+    epochs: int = 100  # in each the critic sees every image once
+    batch_size: int = 128
+    learning_rate: float = 2e-4  # of Adam, at the start
+    decay: bool = True  # the learning rate falls linearly to 0, so that its mean is the assignment's 1e-4
+    betas: tuple[float, float] = (0.5, 0.999)  # of Adam (Radford et al. 2016)
+    critic_steps: int = 1  # for each step of the generator
+    penalty_weight: float = 0.0  # of the gradient penalty
+    clip: float = 0.0  # bound on the critic's weights (Arjovsky et al. 2017); 0: none
+    ema_decay: float = 0.999  # of the moving average of the generator's weights, which is the generator kept
+    generator: str = "conv"  # one of networks.GENERATORS
+    latent_dim: int = 64
+    width: int = 256
+    channels: int = 16
+    images: int = 60_000
+    seed: int = 0
+    base: str = ""  # the name of a model to go on from, with its BatchNorm frozen,
+    base_epochs: int = 0  # and the epochs of its own training
+    path_weight: float = 0.0  # of the path term in the generator's loss
+    num_eval_samples: int = 10_000  # scored after every `eval_every` epochs and at the end; 0: never
+    eval_every: int = 5
+    classifier: dict = field(default_factory=dict)  # changes to the classifier that scores
+    keep: tuple[str, ...] = ("generator", "critic", "film")  # the modules that the store keeps beside the record
+
+    def __post_init__(self):
+        _check(self)
 
 
-def _step(optimizers: list[torch.optim.Optimizer], loss: Tensor) -> None:
+def _check(config: GanConfig) -> None:
+    for name, choices in (("loss", LOSSES), ("generator", GENERATORS)):
+        if getattr(config, name) not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {getattr(config, name)!r}.")
+    may_be_zero = ("seed", "base_epochs", "num_eval_samples")
+    for name, kind in ((entry.name, entry.type) for entry in fields(config)):
+        if kind is int:
+            require_count(0 if name in may_be_zero else 1, **{name: getattr(config, name)})
+        elif kind is float:
+            require_nonnegative(**{name: getattr(config, name)})
+    if config.batch_size > config.images:
+        raise ValueError(f"batch_size ({config.batch_size}) must not exceed images ({config.images}).")
+
+
+WGAN_GP = GanConfig(loss="wgan", betas=(0.5, 0.9), penalty_weight=10.0)  # Gulrajani et al. 2017, but for β₁ = 0
+PATH_AWARE = replace(
+    WGAN_GP, epochs=20, learning_rate=3e-4, base="wgan-gp", base_epochs=100, path_weight=20.0, keep=("generator",)
+)
+CONFIGS = {"gan": GanConfig(), "wgan-gp": WGAN_GP, "path-aware": PATH_AWARE}
+
+
+def train(config: GanConfig, name: str = "gan") -> store.Trained:
+    """The model of this name and config, from the store or trained now; its modules are those of `config.keep`."""
+    with store.training(name, asdict(config), lambda: _initial_state(config)) as run:
+        state, networks, rng = run.state, run.state.networks(), run.state.rng
+        G, G_ema = networks["raw_generator"], networks["generator"]
+        for epoch in run.epochs():
+            images, losses = data.mnist("train")[0][: config.images], defaultdict(list)
+            steps = len(images) // config.batch_size
+            batches = torch.randperm(len(images), generator=rng, device=device()).split(config.batch_size)[:steps]
+            if config.base:
+                G.eval()  # BatchNorm frozen: the function that is trained is the very one that is used
+            if config.path_weight and epoch == 0:
+                networks["path_term"].warm_up(G, images, rng)
+            for step, batch in enumerate(batches, start=epoch * steps):
+                _set_learning_rate(state, config, step / steps / config.epochs)
+                z = torch.randn(config.batch_size, config.latent_dim, generator=rng, device=device())
+                update_generator = (step + 1) % config.critic_steps == 0
+                for key, loss in train_step(state, config, images[batch], z, update_generator).items():
+                    losses[key].append(loss)
+                if update_generator:
+                    _update_average(G_ema, G, config.ema_decay, step // config.critic_steps)
+            networks["film"].record(G_ema.eval(), epoch)
+            means = {key: sum(values) / len(values) for key, values in losses.items()}
+            run.log(means | _scores(G_ema, G, config, epoch + 1))
+    return run.trained
+
+
+def train_step(state: store.State, config: GanConfig, x: Tensor, z: Tensor, update_generator: bool = True) -> dict:
+    """A step of the critic on real images x (B, 1, 28, 28) and fakes G(z), then one of the generator on the same fakes.
+
+    Returns the losses, their terms, and the share of images that the critic gives the right sign.
+    """
+    networks, optimizers, losses = state.networks(), state.optimizers, {}
+    G, D = networks["raw_generator"], networks["critic"]
+    loss_of_critic, loss_of_generator = LOSSES[config.loss]
+    with autocast():
+        fake = G(z)
+        real_scores, fake_scores = D(torch.cat([x, fake.detach()])).float().chunk(2)
+        losses["critic"] = total = loss_of_critic(real_scores, fake_scores)
+        if config.penalty_weight:
+            losses["penalty"] = gradient_penalty(D, x, fake.to(x.dtype), state.rng)
+            total = total + config.penalty_weight * losses["penalty"]
+    take_step(total, optimizers["critic"])
+    for weight in D.parameters() if config.clip else []:
+        weight.data.clamp_(-config.clip, config.clip)
+    losses["accuracy"] = ((real_scores > 0).float().mean() + (fake_scores < 0).float().mean()) / 2
+    if update_generator:
+        with autocast():
+            losses["generator"] = total = loss_of_generator(D(fake).float())
+            if config.path_weight:
+                losses["path_loss"] = networks["path_term"](G, x, state.rng)
+                total = total + config.path_weight * losses["path_loss"]
+        take_step(total, *[optimizer for key, optimizer in optimizers.items() if key != "critic"])
+    return {key: loss.detach() for key, loss in losses.items()}
+
+
+def take_step(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
+    """One step of each optimiser down the loss; no other weights get a gradient."""
     for optimizer in optimizers:
         optimizer.zero_grad()
-    loss.backward()
+    loss.backward(inputs=[weight for optimizer in optimizers for weight in optimizer.param_groups[0]["params"]])
     for optimizer in optimizers:
         optimizer.step()
 
 
+def _initial_state(config: GanConfig) -> store.State:
+    """Networks and optimisers at the start, the networks with the weights of the base model if there is one."""
+    G = build_generator(config.generator, config.latent_dim, config.width, config.channels)
+    G.to(device(), memory_format=torch.channels_last)
+    networks = {"raw_generator": G, "generator": copy.deepcopy(G), "critic": Critic().to(device())}
+    networks["film"] = SampleHistory(config.latent_dim, config.epochs).to(device())
+    if config.base:
+        plain = replace(
+            config, epochs=config.base_epochs, base="", base_epochs=0, path_weight=0.0, seed=0,
+            learning_rate=GanConfig.learning_rate, keep=GanConfig.keep,
+        )  # fmt: skip
+        base = train(plain, config.base).modules
+        for key in ("raw_generator", "generator", "critic"):
+            networks[key].load_state_dict(base[key.removeprefix("raw_")].state_dict())
+        networks["film"].z.copy_(base["film"].z)
+    optimizers = {
+        key: torch.optim.Adam(network.parameters(), config.learning_rate, config.betas, fused=True)
+        for key, network in (("generator", G), ("critic", networks["critic"]))
+    }
+    if config.path_weight:
+        networks["path_term"] = EncoderPaths(config.latent_dim).to(device())
+        optimizers["path_term"] = torch.optim.Adam(networks["path_term"].parameters(), 2 * config.learning_rate)
+    kept = {key: networks[key] for key in config.keep}
+    scratch = {key: network for key, network in networks.items() if key not in kept}
+    return store.State(kept, scratch, optimizers, torch.Generator(device()).manual_seed(config.seed))
+
+
+def _set_learning_rate(state: store.State, config: GanConfig, done: float) -> None:
+    """The rate of both players' Adam after a share `done` of the training."""
+    for key in ("generator", "critic"):
+        state.optimizers[key].param_groups[0]["lr"] = config.learning_rate * (1 - done if config.decay else 1)
+
+
 @torch.no_grad()
-def _move_average(average: nn.Module, current: nn.Module, decay: float) -> None:
-    """Move the averaged weights and the averaged BatchNorm statistics towards the current ones."""
-    mine = [t for t in average.state_dict().values() if t.is_floating_point()]
-    theirs = [t for t in current.state_dict().values() if t.is_floating_point()]
-    torch._foreach_lerp_(mine, theirs, 1 - decay)
+def _update_average(average: nn.Module, current: nn.Module, decay: float, updates: int) -> None:
+    """Move the averaged weights and BatchNorm statistics towards the current ones, faster in the first updates."""
+    mine = [tensor for tensor in average.state_dict().values() if tensor.is_floating_point()]
+    theirs = [tensor for tensor in current.state_dict().values() if tensor.is_floating_point()]
+    torch._foreach_lerp_(mine, theirs, 1 - min(decay, (1 + updates) / (10 + updates)))
+
+
+def _scores(G_ema: nn.Module, G: nn.Module, config: GanConfig, epoch: int) -> dict[str, float]:
+    """What the history records of the samples' quality after this epoch, if anything."""
+    if not config.num_eval_samples or (epoch % config.eval_every and epoch < config.epochs):
+        return {}
+    classifier = evaluation.train_classifier(**config.classifier).modules["classifier"]
+    images = evaluation.sample(G_ema, config.num_eval_samples, config.seed)
+    if epoch < config.epochs:
+        return {"frechet": evaluation.frechet(images, classifier)}
+    raw = evaluation.sample(G.eval(), config.num_eval_samples, config.seed)
+    return evaluation.scores(images, classifier) | {"frechet_raw": evaluation.frechet(raw, classifier)}
+
+
+class SampleHistory(nn.Module):
+    """The same ten codes decoded after each epoch, kept with the model: (epochs, 10, 28, 28), 8 bits."""
+
+    def __init__(self, latent_dim: int, epochs: int):
+        super().__init__()
+        self.register_buffer("z", torch.randn(10, latent_dim))
+        self.register_buffer("frames", torch.zeros(epochs, 10, 28, 28, dtype=torch.uint8))
+
+    @torch.no_grad()
+    def record(self, generator: nn.Module, epoch: int) -> None:
+        self.frames[epoch] = ((generator(self.z).squeeze(1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def load_generator(name: str) -> nn.Module:
+    """The shipped generator "gan", "wgan-gp" or "path-aware", with `.latent_dim`, in eval mode; trained if missing."""
+    if name not in CONFIGS:
+        raise ValueError(f"no generator {name!r}: choose one of {', '.join(map(repr, CONFIGS))}.")
+    return train(CONFIGS[name], name).modules["generator"]

@@ -1,17 +1,9 @@
-"""The networks of the GAN questions: two generators after the hand-out's recipes, and the critic."""
+"""The networks of the GAN questions: a generator by each of the hand-out's recipes, and the critic."""
 
 from torch import Tensor, nn
 
-LEAK = 0.2
+SLOPE = 0.2  # of LeakyReLU below 0
 GENERATORS = ("conv", "mlp-default", "mlp-he", "mlp-batchnorm")
-
-
-def _initialise(network: nn.Module) -> None:
-    """He et al. (2015): each layer keeps the variance of its input, so the code still matters at the last layer."""
-    for layer in network.modules():
-        if isinstance(layer, nn.Linear | nn.ConvTranspose2d):
-            nn.init.kaiming_normal_(layer.weight, a=LEAK, nonlinearity="leaky_relu", mode="fan_in")
-            nn.init.zeros_(layer.bias)
 
 
 class Generator(nn.Module):
@@ -20,23 +12,17 @@ class Generator(nn.Module):
     Maps codes (B, latent_dim) to images (B, 1, 28, 28) in [−1, 1].
     """
 
-    def __init__(self, latent_dim: int = 64, width: int = 256, channels: int = 64):
+    def __init__(self, latent_dim: int = 64, width: int = 256, channels: int = 16):
         super().__init__()
         self.latent_dim = latent_dim
         self.net = nn.Sequential(
-            nn.Linear(latent_dim, width),
-            nn.BatchNorm1d(width),
-            nn.LeakyReLU(LEAK),
-            nn.Linear(width, channels * 49),
-            nn.BatchNorm1d(channels * 49),
-            nn.LeakyReLU(LEAK),
+            nn.Linear(latent_dim, width), nn.BatchNorm1d(width), nn.LeakyReLU(SLOPE),
+            nn.Linear(width, channels * 49), nn.BatchNorm1d(channels * 49), nn.LeakyReLU(SLOPE),
             nn.Unflatten(1, (channels, 7, 7)),
             nn.ConvTranspose2d(channels, channels // 2, 4, stride=2, padding=1),
-            nn.BatchNorm2d(channels // 2),
-            nn.LeakyReLU(LEAK),
-            nn.ConvTranspose2d(channels // 2, 1, 4, stride=2, padding=1),
-            nn.Tanh(),
-        )
+            nn.BatchNorm2d(channels // 2), nn.LeakyReLU(SLOPE),
+            nn.ConvTranspose2d(channels // 2, 1, 4, stride=2, padding=1), nn.Tanh(),
+        )  # fmt: skip
 
     def forward(self, z: Tensor) -> Tensor:
         return self.net(z)
@@ -45,21 +31,21 @@ class Generator(nn.Module):
 class MLPGenerator(nn.Module):
     """The hand-out's first recipe: [Linear → LeakyReLU] × 4 of growing widths, then Linear → tanh.
 
-    start: "default" (PyTorch's initialisation), "he", or "batchnorm" (default, with BatchNorm after each linear layer).
+    start: "default" (PyTorch's initialisation), "he" (variance 2 / (1 + SLOPE²) / inputs, He et al. 2015), or
+    "batchnorm" (PyTorch's, with BatchNorm after each hidden linear layer).
     """
 
     def __init__(self, latent_dim: int = 64, start: str = "he"):
         super().__init__()
         self.latent_dim = latent_dim
-        widths = [latent_dim, 128, 256, 512, 1024]
-        layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
-            layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.LeakyReLU(LEAK)]
-        if start != "batchnorm":
-            layers = [layer for layer in layers if not isinstance(layer, nn.BatchNorm1d)]
+        widths, layers = [latent_dim, 128, 256, 512, 1024], []
+        for inputs, outputs in zip(widths, widths[1:], strict=False):
+            norm = [nn.BatchNorm1d(outputs)] if start == "batchnorm" else []
+            layers += [nn.Linear(inputs, outputs), *norm, nn.LeakyReLU(SLOPE)]
         self.net = nn.Sequential(*layers, nn.Linear(widths[-1], 784), nn.Tanh(), nn.Unflatten(1, (1, 28, 28)))
-        if start == "he":
-            _initialise(self.net)
+        for layer in [layer for layer in self.net if isinstance(layer, nn.Linear) and start == "he"]:
+            nn.init.kaiming_normal_(layer.weight, a=SLOPE, nonlinearity="leaky_relu")
+            nn.init.zeros_(layer.bias)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.net(z)
@@ -74,8 +60,8 @@ class Critic(nn.Module):
     def __init__(self, widths: tuple[int, ...] = (512, 256)):
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
-        for before, after in zip((784, *widths), widths, strict=False):
-            layers += [nn.Linear(before, after), nn.LeakyReLU(LEAK)]
+        for inputs, outputs in zip((784, *widths), widths, strict=False):
+            layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE)]
         self.net = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,12 +69,5 @@ class Critic(nn.Module):
 
 
 def build_generator(kind: str, latent_dim: int, width: int, channels: int) -> nn.Module:
-    """The generator "conv", or "mlp-" and how the fully connected one starts; the last two sizes are conv's.
-
-    Raises ValueError for another kind.
-    """
-    if kind == "conv":
-        return Generator(latent_dim, width, channels)
-    if kind not in GENERATORS:
-        raise ValueError(f"the generator must be one of {', '.join(GENERATORS)}, not {kind!r}.")
-    return MLPGenerator(latent_dim, kind.removeprefix("mlp-"))
+    """A generator of one of the GENERATORS; width and channels are those of "conv"."""
+    return Generator(latent_dim, width, channels) if kind == "conv" else MLPGenerator(latent_dim, kind[4:])

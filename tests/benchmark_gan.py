@@ -10,6 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -69,10 +70,17 @@ def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 def our_seconds(loss: str, batch: int, images: int = IMAGES) -> float:
     """Seconds of the training loop for two epochs of half as many images, as its record states them."""
-    settings = {"generator": "mlp-batchnorm", "latent_dim": LATENT, "batch": batch, "keep": False}
+    sizes = {
+        "generator": "mlp-batchnorm",
+        "latent_dim": LATENT,
+        "batch_size": batch,
+        "epochs": 2,
+        "images": images // 2,
+    }
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MODELS"] = folder
-        return gan.train("timed", loss, epochs=2, images=images // 2, **settings).record["seconds"]
+        config = replace(gan.CONFIGS[loss], **sizes, num_eval_samples=0, keep=())
+        return gan.train(config, "timed").record["seconds"]
 
 
 def plain_seconds(loss: str, loader: DataLoader) -> float:

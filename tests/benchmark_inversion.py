@@ -17,7 +17,7 @@ DIGITS, RESTARTS, STEPS, ALONE = 10, 64, 2000, 3
 
 def main() -> None:
     images = data.mnist("test")[0][:DIGITS]
-    G = gan.train("gan", **gan.RECIPES["gan"]).modules["generator"].requires_grad_(False)
+    G = gan.load_generator("gan")
     print(f"{torch.get_num_threads()} threads, {device()}; {DIGITS} digits × {RESTARTS} starts, the GAN's generator\n")
     for dtype in (torch.float32, torch.float64):
         generator, x = G.to(dtype), images.to(dtype)

@@ -20,7 +20,7 @@ CELLS = [
 import types
 import torch
 from helpers import evaluation, data, figures, vae
-from helpers.models import load_generator
+from helpers.gan import load_generator
 figures.use_style()
 x, G = data.mnist("test")[0], load_generator("gan")
 """,

@@ -1,5 +1,6 @@
 """The same seed gives the same numbers: bit for bit on so many threads, within rounding on another number of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,11 @@ from helpers.geodesics import shortest_path
 from helpers.inversion import invert
 from helpers.networks import Generator
 
-GAN = {"width": 16, "channels": 8, "latent_dim": 8, "batch": 64, "scored": 0}
+GAN = {"width": 16, "channels": 8, "latent_dim": 8, "batch_size": 64, "num_eval_samples": 0}
 VAE = {"betas": [0.1, 1.0], "width": 64, "batch": 64, "latent": 8}
 TRAININGS = {
-    "gan": lambda **size: gan.train("same", "gan", **GAN, **size),
-    "wgan-gp": lambda **size: gan.train("same", "wgan-gp", **GAN, **size),
+    "gan": lambda **size: gan.train(gan.GanConfig(**GAN, **size)),
+    "wgan-gp": lambda **size: gan.train(replace(gan.WGAN_GP, **GAN, **size)),
     "gaussian": lambda **size: vae.train("same", noise="gaussian", **VAE, **size),
     "echo": lambda **size: vae.train("same", noise="echo", **VAE, **size),
 }

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from helpers import geodesics, paths
 from helpers.echo import echo_loop, echo_sample
 from helpers.inversion import invert
-from helpers.networks import Critic, Generator
-from helpers.penalty import gradient_penalty, piecewise_linear_penalty
+from helpers.networks import Generator
 
 settings.register_profile("suite", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("suite")
@@ -110,31 +109,3 @@ def test_inversion_of_what_is_not_finite_is_refused(generator, poison, seed):
     images.flatten()[seed % images.numel()] = poison
     with pytest.raises(ValueError, match="NaN or infinite"):
         invert(generator, images, 1)
-
-
-@given(st.integers(1, 6), st.lists(st.integers(1, 9), min_size=1, max_size=3), DTYPES, SEEDS)
-def test_both_penalties_agree_for_any_batch_and_depth(count, hidden, dtype, seed):
-    torch.manual_seed(seed)
-    critic = Critic(tuple(hidden)).to(dtype)
-    real, fake = normal(2, count, 1, 28, 28, seed=seed, dtype=dtype)
-    both = [
-        penalty(critic, real, fake, torch.Generator().manual_seed(seed))
-        for penalty in (gradient_penalty, piecewise_linear_penalty)
-    ]
-    assert both[0].shape == () and both[0].dtype == dtype and both[0] >= 0
-    assert torch.allclose(*both, rtol=1e-4 if dtype == torch.float32 else 1e-9)
-
-
-@given(POISON, SEEDS)
-def test_a_penalty_at_what_is_not_finite_is_not_a_number(poison, seed):
-    """It must not look like a penalty: the training loop stops at the first loss that is not finite."""
-    real, fake = normal(2, 3, 1, 28, 28, seed=seed)
-    real.flatten()[seed % real.numel()] = poison
-    assert not gradient_penalty(torch.nn.Sequential(torch.nn.Flatten(), Square()), real, fake).isfinite()
-
-
-class Square(torch.nn.Module):
-    """‖x‖², whose gradient 2x is as finite as its input."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.square().sum(1)

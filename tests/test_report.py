@@ -145,7 +145,7 @@ def test_cells_parameters_and_models_decide_what_runs_again(workshop: Workshop, 
 
 def test_a_fingerprint_sees_helpers_that_helpers_import(tmp_path) -> None:
     found = {path.stem for path in reuse._imported("from helpers import gan\nfrom helpers.widgets import f", set())}
-    assert {"gan", "store", "device", "networks", "penalty", "widgets"} <= found and "echo" not in found
+    assert {"gan", "store", "networks", "widgets"} <= found and "echo" not in found
 
 
 def test_unknown_parameter_is_refused_before_anything_runs(workshop: Workshop) -> None:

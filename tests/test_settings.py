@@ -5,13 +5,12 @@ import math
 import pytest
 import torch
 
-from helpers import gan, geodesics, vae
+from helpers import geodesics, vae
 from helpers.echo import echo_sample
 from helpers.networks import Generator
 
 WRONG = {"epochs": [-1, 0, 1.5, "two", None], "batch": [0, -8], "images": [0, 2.5], "width": [0], "seed": [-1, "x"]}
 TRAININGS = {
-    "gan": (lambda **settings: gan.train("refused", "gan", **settings), {"learning_rate": [-1.0, math.nan, "fast"]}),
     "vae": (
         lambda **settings: vae.train("refused", **{"betas": [1.0]} | settings),
         {"betas": [[], [-1.0], [math.nan], ["a"], 3.0], "latent": [0], "warm_up": [-0.1]},
@@ -31,15 +30,6 @@ def test_a_training_refuses_a_setting_without_sense(train, key, value, tmp_path,
     with pytest.raises(ValueError, match=f"{key.replace('betas', '(betas|β)')} must be .* not"):
         train(**{key: value})
     assert not (tmp_path / "models").exists()
-
-
-@pytest.mark.parametrize(
-    "setting", [{"batch": 300, "images": 200}, {"scored": -5}, {"penalty": -1.0}, {"average": -1.0}]
-)
-def test_a_gan_refuses_more(setting, tmp_path, monkeypatch):
-    monkeypatch.setenv("MODELS", str(tmp_path))
-    with pytest.raises(ValueError, match="must"):
-        gan.train("refused", "gan", **setting)
 
 
 @pytest.mark.parametrize("points", [2, 0, -1, 2.5, "many"])

@@ -1,0 +1,76 @@
+"""The path term of path-aware training on generators for which its value is known."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import gan
+from helpers.path_aware import EncoderPaths, straight_line_excess
+
+
+class Isometry(nn.Module):
+    """An affine generator of 28 × 28 images that keeps distances, up to a scale."""
+
+    def __init__(self, latent_dim=8, scale=1.0):
+        super().__init__()
+        basis = torch.linalg.qr(torch.randn(784, latent_dim, generator=torch.Generator().manual_seed(0)))[0]
+        self.register_buffer("basis", scale * basis)
+
+    def forward(self, z):
+        return (z @ self.basis.T.to(z)).unflatten(1, (1, 28, 28))
+
+
+@pytest.fixture
+def rng():
+    torch.manual_seed(0)
+    return torch.Generator().manual_seed(1)
+
+
+def test_excess_of_a_cross_fade_is_one_third(rng):
+    G, z = Isometry(), torch.randn(64, 8, generator=rng)
+    draws = torch.stack([straight_line_excess(G, z, G(z), rng) for _ in range(400)])
+    assert draws.mean().item() == pytest.approx(1 / 3, abs=5 * draws.std().item() / 20)
+    same = [torch.Generator().manual_seed(2) for _ in range(2)]
+    plain = straight_line_excess(G, z, G(z), same[0])
+    stretched = straight_line_excess(lambda w: G(w / 3), 3 * z, G(z), same[1])
+    assert stretched.item() == pytest.approx(plain.item(), rel=1e-4)  # no scale of the codes lowers it
+    still = G(z).roll(1, 0) / 2 + G(z) / 2
+    assert straight_line_excess(lambda _: still, z, G(z), rng).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_the_encoder_learns_to_invert(rng):
+    G, term = Isometry(scale=4.0), EncoderPaths(8, prior=0.0)
+    images = G(torch.randn(2000, 8, generator=rng))
+    before = term.inversion_loss(G, images, term.encoder(images)).item()
+    term.warm_up(G, images, rng, steps=300)
+    codes = term.encoder(images)
+    assert term.inversion_loss(G, images, codes).item() < 0.05 * before
+    path_loss = torch.stack([term(G, images[:128], rng) for _ in range(50)]).mean().item()
+    assert 1 / 3 - 0.03 < path_loss < 1 / 3 + 0.3
+
+
+def test_the_path_loss_reaches_generator_and_encoder(rng):
+    G, term = nn.Sequential(nn.Linear(8, 784), nn.Unflatten(1, (1, 28, 28))), EncoderPaths(8)
+    term(G, torch.rand(16, 1, 28, 28, generator=rng), rng).backward()
+    assert G[0].weight.grad.abs().sum() > 0
+    assert all(p.grad.abs().sum() > 0 for p in term.encoder.parameters())
+
+
+def test_trainings_from_one_base_keep_its_statistics(tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELS", str(tmp_path))
+    plain = gan.GanConfig(epochs=1, images=256, batch_size=64, width=16, channels=4, latent_dim=8, num_eval_samples=0)
+    aware = replace(plain, epochs=2, base="gan", base_epochs=1, path_weight=1.0)
+    runs = [gan.train(replace(aware, seed=seed), "aware") for seed in (0, 1)]
+    modules = gan.train(plain, "gan").modules
+    base = modules["generator"].state_dict()
+    for run in runs:  # BatchNorm's statistics and the film's codes are the base's, whatever the seed
+        assert torch.equal(run.modules["film"].z, modules["film"].z)
+        state = run.modules["generator"].state_dict()
+        for key in (key for key in state if "running" in key):
+            torch.testing.assert_close(state[key], base[key])
+        assert all(0 < epoch["path_loss"] < math.inf for epoch in run.record["history"])
+    assert runs[0].history("path_loss") != runs[1].history("path_loss")
+    assert len(list(tmp_path.glob("gan-*.json"))) == 1  # both went on from the very model that trains alone
