@@ -1,10 +1,14 @@
 """One look for all figures: sizes at print, colours by role, grids of digits."""
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from torch import Tensor
 
 WIDTH = 6.3  # inches: the report's text width, so that font sizes are those in print
@@ -18,6 +22,20 @@ COLOURS = {
     "echo": "#CC79A7",
     "theory": "#000000",
     "data": "#7F7F7F",
+}
+
+# How a curve of each role is drawn: ax.plot(x, y, **STYLES["gan"]), markers and line style as well as the colour.
+STYLES = {
+    role: {"color": COLOURS[role], "marker": marker, "linestyle": line}
+    for role, marker, line in (
+        ("gan", "o", "-"),
+        ("wgan-gp", "s", "--"),
+        ("path-aware", "^", "-."),
+        ("gaussian", "o", "-"),
+        ("echo", "s", "--"),
+        ("theory", "", "-"),
+        ("data", "", ":"),
+    )
 }
 
 
@@ -57,14 +75,30 @@ def panels(
     return fig, np.atleast_1d(axes).ravel()
 
 
-def digits(ax: Axes, images: Tensor, columns: int) -> None:
-    """Draw images (N, 1, 28, 28) in [−1, 1] as one gapless grid, ink dark, pixels crisp in any viewer."""
+def digits(
+    ax: Axes,
+    images: Tensor,
+    columns: int,
+    row_names: Sequence[str] = (),
+    column_names: Sequence[str] = (),
+    name: str = "",
+    colour: str = "black",
+) -> None:
+    """Draw images (N, 1, 28, 28) in [−1, 1] as one gapless grid, ink dark, pixels crisp in any viewer.
+
+    Rows are named at their left, columns above them; the whole grid's name stands below it, in its colour.
+    """
     pixels = images.detach().cpu().reshape(-1, 28, 28).float().numpy()
     blank = -np.ones((-len(pixels) % columns, 28, 28), dtype=pixels.dtype)
     rows = np.concatenate([pixels, blank]).reshape(-1, columns, 28, 28)
     sheet = rows.transpose(0, 2, 1, 3).reshape(28 * len(rows), 28 * columns)
     ax.imshow(np.kron(sheet, np.ones((4, 4))), vmin=-1, vmax=1, extent=(0, columns, len(rows), 0))
     ax.set_axis_off()
+    for row, words in enumerate(row_names):
+        ax.text(-0.15, row + 0.5, words, ha="right", va="center", fontsize=8)
+    for column, words in enumerate(column_names):
+        ax.text(column + 0.5, -0.1, words, ha="center", va="bottom", fontsize=8)
+    ax.text(columns / 2, len(rows) + 0.15, name, ha="center", va="top", color=for_text(colour))
 
 
 def for_text(colour: str) -> tuple[float, float, float]:
@@ -81,7 +115,27 @@ def _luminance(rgb: np.ndarray) -> float:
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def direct_label(ax: Axes, x: float, y: float, text: str, colour: str, **options) -> None:
+def direct_label(ax: Axes, x: float, y: float, text: str, colour: str, **options) -> Annotation:
     """Name a curve beside it, in its colour, in place of a legend."""
     options = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 8} | options
-    ax.annotate(text, (x, y), color=for_text(colour), annotation_clip=False, **options)
+    return ax.annotate(text, (x, y), color=for_text(colour), annotation_clip=False, **options)
+
+
+def label_curves(ax: Axes) -> None:
+    """Name every line that has a label at its right end, in its colour; names that would overlap move apart.
+
+    Call it last: when the axes' limits and scales stand.
+    """
+    labels = []
+    for line in ax.get_lines():
+        points = line.get_xydata()[np.isfinite(line.get_xydata()).all(1)]
+        if len(points) and not line.get_label().startswith("_"):
+            right = points[ax.transData.transform(points)[:, 0].argmax()]
+            labels.append(direct_label(ax, *right, line.get_label(), line.get_color()))
+    ax.figure.draw_without_rendering()
+    for _ in range(100):
+        pairs = combinations(sorted(labels, key=lambda label: label.get_window_extent().y0), 2)
+        clashes = [(a, b) for a, b in pairs if a.get_window_extent().overlaps(b.get_window_extent())]
+        for lower, upper in clashes:
+            lower.xyann = (lower.xyann[0], lower.xyann[1] - 0.5)
+            upper.xyann = (upper.xyann[0], upper.xyann[1] + 0.5)

@@ -43,6 +43,13 @@ def answer(question: str, text: str, number: str = "") -> None:
     _publish({"text/markdown": shown, "text/plain": text}, "answer", question=question, text=text, number=number)
 
 
+def claim(sentence: str, condition: bool) -> None:
+    """A conclusion in prose with the condition under which it holds; raises AssertionError, naming it, if it fails."""
+    if not condition:
+        raise AssertionError(f"this is not so in this run: {inspect.cleandoc(sentence)}")
+    say(sentence)
+
+
 def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
     """Show and close a figure: vector in the PDF, crisp pixels here. Refer to it as `[figure](#fig-label)`.
 
@@ -51,20 +58,18 @@ def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
     if not label.startswith("fig-"):
         raise ValueError(f"a figure's label must start with 'fig-', not {label!r}.")
     caption = inspect.cleandoc(caption)
-    png, pdf = io.BytesIO(), io.BytesIO()
+    png, pdf, small = io.BytesIO(), io.BytesIO(), io.BytesIO()
     fig.savefig(png, format="png")
     fig.savefig(pdf, format="pdf", metadata={"CreationDate": None})
     inches = fig.get_size_inches()[0]
     plt.close(fig)
-    small = io.BytesIO()  # 256 colours are enough for a figure, and half the bytes
+    # 256 colours are enough for a figure, and half the bytes
     Image.open(png).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
-    picture = f"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"
-    shown = (
-        f'<figure id="{label}" style="margin: 0"><img src="{picture}" alt="{html.escape(caption)}" '
-        f'style="width: {inches * 110:.0f}px; max-width: 100%"><figcaption>{html.escape(caption)}</figcaption></figure>'
-    )
-    data = {"text/html": shown, "application/pdf": base64.b64encode(pdf.getvalue()).decode(), "text/plain": caption}
-    _publish(data, "figure", label=label, caption=caption, width=width)
+    pixels, vectors = (base64.b64encode(buffer.getvalue()).decode() for buffer in (small, pdf))
+    data = {"image/png": pixels, "application/pdf": vectors, "text/plain": caption}
+    facts = {"kind": "figure", "label": label, "caption": caption, "width": width}
+    publish_display_data(data, metadata={"report": facts, "image/png": {"width": round(inches * 110)}})
+    publish_display_data({"text/markdown": f'<a id="{label}"></a>\n\n*{caption}*'})
 
 
 def film(frames: dict[str, Tensor], caption: str, axis: str = "frame", names: Sequence[str] | None = None) -> None:
@@ -79,35 +84,66 @@ def film(frames: dict[str, Tensor], caption: str, axis: str = "frame", names: Se
     _publish({"text/html": shown, "text/plain": caption}, "film", caption=caption)
 
 
-def table(frame: pd.DataFrame, label: str, caption: str) -> None:
-    """Show a table; its index is the first column. Refer to it as `[table](#tab-label)`.
+def table(
+    frame: pd.DataFrame,
+    label: str,
+    caption: str,
+    formats: str | dict[str, str] = ".3g",
+    errors: pd.DataFrame | None = None,
+) -> None:
+    """Show a table of numbers; its index is the first column. Refer to it as `[table](#tab-label)`.
 
-    frame: cells already formatted as Markdown strings (so that each number has the digits it deserves).
+    frame: numbers; strings stand as they are, None and NaN leave a cell empty. formats: of all numbers, or by the name
+    of a column or row: ".2f", ".0%", …; "auto" is `mean_error`; ".3g ± .1g" formats value and error apart. errors: of
+    frame's shape, printed behind the numbers as "± error" unless NaN.
     """
     if not label.startswith("tab-"):
         raise ValueError(f"a table's label must start with 'tab-', not {label!r}.")
     caption = inspect.cleandoc(caption)
-    rows = [[frame.index.name or "", *map(str, frame.columns)]]
-    rows += [[str(name), *map(str, row)] for name, row in zip(frame.index, frame.to_numpy(), strict=True)]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    lines.insert(1, "|:--" + "|--:" * len(frame.columns) + "|")
-    grid = "\n".join(lines)
-    shown = f"{grid}\n\n*{caption}*"
-    _publish({"text/markdown": shown, "text/plain": grid}, "table", label=label, caption=caption, grid=grid)
+    shown = frame.astype(object).copy()
+    for i, j in np.ndindex(frame.shape):
+        row, column = frame.index[i], frame.columns[j]
+        form = formats if isinstance(formats, str) else formats.get(column, formats.get(row, ".3g"))
+        shown.iat[i, j] = _cell(frame.iat[i, j], form, math.nan if errors is None else errors.iat[i, j])
+    lines = [
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |"
+        for row in ([frame.index.name or "", *frame.columns], *shown.itertuples())
+    ]
+    grid = "\n".join([lines[0], "|:--" + "|--:" * len(frame.columns) + "|", *lines[1:]])
+    _publish(
+        {"text/markdown": f"{grid}\n\n*{caption}*", "text/plain": grid},
+        "table",
+        label=label,
+        caption=caption,
+        grid=grid,
+    )
+
+
+def _cell(value: object, form: str, error: float) -> str:
+    if isinstance(value, str) or pd.isna(value):
+        return value if isinstance(value, str) else ""
+    if form == "auto":
+        return mean_error(value, error)
+    form, _, error_form = form.partition(" ± ")
+    return f"{value:{form}}" + ("" if pd.isna(error) else f" ± {error:{error_form or form.lstrip('+')}}")
+
+
+def mean_error(mean: float, error: float) -> str:
+    """'mean ± error', both to the error's second digit; the mean alone, to three digits, if the error is 0 or NaN."""
+    if not error > 0:
+        return f"{mean:.3g}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{mean:.{decimals}f} ± {error:.{decimals}f}"
 
 
 def mean_std(values: Iterable[float]) -> str:
     """'mean ± standard deviation' of several values, to the deviation's second digit; of one value just that."""
     values = np.asarray(list(values), dtype=float)
-    deviation = values.std(ddof=1) if len(values) > 1 else 0.0
-    if deviation == 0:
-        return f"{values.mean():.3g}"
-    decimals = max(0, 1 - math.floor(math.log10(deviation)))
-    return f"{values.mean():.{decimals}f} ± {deviation:.{decimals}f}"
+    return mean_error(values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0)
 
 
 def check(name: str, computed: float, expected: float, tolerance: float, relative: bool = False) -> None:
-    """Hold a computed number against its exact value: prints one line, raises AssertionError if it is off.
+    """Compare a computed number with its exact value: prints one line, raises AssertionError if it is off.
 
     tolerance: absolute, or a share of `expected` if `relative`.
     """

@@ -32,7 +32,8 @@ def write_html(notebook: nbformat.NotebookNode, folder: Path) -> Path:
     prose = hypertext.convert(trees, numbers)
     exporter = PageExporter(template_name="page", extra_template_basedirs=[str(HERE)])
     filters = {"prose": prose.__getitem__, "line": lambda text: _line(prose[text]), "number": hypertext.number}
-    filters |= {"plain": lambda text: html.escape(str(text)), "code": hypertext.highlight, "picture": _picture}
+    filters |= {"plain": lambda text: html.escape(str(text)), "code": hypertext.highlight}
+    filters |= {"picture": _picture, "image": _image}
     for name, function in filters.items():
         exporter.register_filter(name, function)
     style = HtmlFormatter(style="friendly", cssclass="code").get_style_defs()
@@ -58,10 +59,14 @@ def _line(text: str) -> str:
 
 
 def _picture(shown: str, caption: str) -> str:
-    """What a notebook shows of a figure or film before its caption; the caption (HTML) begins with what it says."""
-    inside = shown[shown.index(">") + 1 : shown.index("<figcaption>")]
+    """What a notebook shows of a film before its caption."""
+    return shown[shown.index(">") + 1 : shown.index("<figcaption>")]
+
+
+def _image(png: str, caption: str) -> str:
+    """A figure's picture; the caption (HTML) begins with what it says."""
     first = re.split(r"(?<=[.:;])\s", " ".join(html.unescape(re.sub(r"<[^>]+>", "", caption)).split()))[0]
-    return re.sub(r'alt="[^"]*" style="[^"]*"', lambda _: f'alt="{html.escape(first)}"', inside)
+    return f'<img src="data:image/png;base64,{"".join(png.split())}" alt="{html.escape(first)}">'
 
 
 def _contents(body: str) -> str:

@@ -1,9 +1,13 @@
 """Labels in the colour of their curve can be read, in greyscale as well."""
 
+from itertools import combinations
+
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from helpers import figures
 from helpers.figures import COLOURS, _luminance, for_text
 
 
@@ -17,3 +21,15 @@ def test_a_label_has_a_contrast_of_four_and_a_half_on_white(name: str) -> None:
 def test_luminance_is_that_of_the_standard() -> None:
     assert _luminance(np.ones(3)) == pytest.approx(1)
     assert _luminance(np.full(3, 0x77 / 255)) == pytest.approx(0.1845, abs=1e-4)
+
+
+def test_names_of_curves_stand_at_their_right_ends_and_do_not_overlap() -> None:
+    fig, (ax,) = figures.panels()
+    for height in (1.0, 1.001, 1.002, 5.0):
+        ax.plot([2, 1], [height, 0], label=f"curve {height}")
+    ax.plot([0, 3], [0, 0])  # without a label
+    figures.label_curves(ax)
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert len(boxes) == 4 and not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    assert all(text.xy[0] == 2 for text in ax.texts)
+    plt.close(fig)
