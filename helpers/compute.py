@@ -3,7 +3,8 @@
 import contextlib
 import math
 import platform
-import time
+import re
+import timeit
 from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from pathlib import Path
@@ -21,10 +22,9 @@ def device_name() -> str:
     """A name for the reproducibility table, e.g. 'NVIDIA H200' or 'AMD EPYC, 2 threads'."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    threads = torch.get_num_threads()
-    return f"{models[0] if models else platform.machine()}, {threads} thread{'s' * (threads > 1)}"
+    info, threads = Path("/proc/cpuinfo"), torch.get_num_threads()
+    model = re.search(r"^model name\s*: (.+)$", info.read_text() if info.exists() else "", re.MULTILINE)
+    return f"{model[1].strip() if model else platform.machine()}, {threads} thread{'s' * (threads > 1)}"
 
 
 def has_bfloat16() -> bool:
@@ -54,14 +54,7 @@ def one_thread() -> Iterator[None]:
 def seconds(run: Callable[[], object], repeats: int = 4) -> float:
     """The least wall time of `run()` over so many repeats, the GPU's work included."""
     synchronize = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
-    times = []
-    for _ in range(repeats):
-        synchronize()
-        begin = time.perf_counter()
-        run()
-        synchronize()
-        times.append(time.perf_counter() - begin)
-    return min(times)
+    return min(timeit.repeat(lambda: (run(), synchronize()), setup=synchronize, repeat=repeats, number=1))
 
 
 def kept_bytes(run: Callable[[], Tensor]) -> int:
@@ -73,10 +66,8 @@ def kept_bytes(run: Callable[[], Tensor]) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        result = run()
-    total = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-    del result
-    return total
+        run()
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
 def require_count(minimum: int = 1, **numbers: int) -> None:

@@ -6,6 +6,7 @@ import warnings
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchmetrics import Metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
@@ -126,11 +127,8 @@ def frechet_distance(features: Tensor, reference: Tensor) -> float:
     """Fréchet distance (Heusel et al. 2017, eq. 6) of features (N, 64) to (M, 64), both divided by the reference's
     root mean square: the scale of a classifier's features is arbitrary.
     """
-    scale, extractor = reference.square().mean().sqrt(), _PrecomputedFeatures()
-    metric = FrechetInceptionDistance(feature=extractor, input_img_size=(64,)).set_dtype(torch.float64).to(device())
-    metric.update(reference / scale, real=True)
-    metric.update(features / scale, real=False)
-    return metric.compute().item()
+    metric = FrechetInceptionDistance(feature=_PrecomputedFeatures(), input_img_size=(64,)).set_dtype(torch.float64)
+    return _distance(metric, features, reference).item()
 
 
 def kernel_distance(features: Tensor, reference: Tensor) -> float:
@@ -138,15 +136,19 @@ def kernel_distance(features: Tensor, reference: Tensor) -> float:
 
     The mean over 50 pairs of random subsets of 1000 (fewer if there are fewer), always the same ones.
     """
-    scale, subset = reference.square().mean().sqrt(), min(1000, len(features), len(reference))
-    with warnings.catch_warnings():
+    subset = min(1000, len(features), len(reference))
+    with warnings.catch_warnings(), torch.random.fork_rng():
         warnings.simplefilter("ignore", UserWarning)  # it warns that it keeps all features: they are small here
-        metric = KernelInceptionDistance(feature=_PrecomputedFeatures(), subset_size=subset, subsets=50).to(device())
-    metric.update(reference / scale, real=True)
-    metric.update(features / scale, real=False)
-    with torch.random.fork_rng():
+        metric = KernelInceptionDistance(feature=_PrecomputedFeatures(), subset_size=subset, subsets=50)
         torch.manual_seed(0)
-        return 1000 * metric.compute()[0].item()
+        return 1000 * _distance(metric, features, reference)[0].item()
+
+
+def _distance(metric: Metric, features: Tensor, reference: Tensor) -> Tensor:
+    scale = reference.square().mean().sqrt()
+    metric.to(device()).update(reference / scale, real=True)
+    metric.update(features / scale, real=False)
+    return metric.compute()
 
 
 def neighbour_scores(features: Tensor, reference: Tensor, k: int = 5) -> dict[str, float]:

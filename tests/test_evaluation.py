@@ -8,11 +8,6 @@ import torch
 from helpers import evaluation, store
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 def test_distance_of_a_set_to_itself_and_to_a_shifted_one():
     features = torch.randn(4000, 64)
     shifted = evaluation.frechet_distance(features + 2 / 8, features)
