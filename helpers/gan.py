@@ -102,21 +102,16 @@ class GanConfig:
     keep: tuple[str, ...] = ("generator", "critic", "film")  # the modules that the store keeps beside the record
 
     def __post_init__(self):
-        _check(self)
-
-
-def _check(config: GanConfig) -> None:
-    for name, choices in (("loss", LOSSES), ("generator", GENERATORS)):
-        if getattr(config, name) not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {getattr(config, name)!r}.")
-    may_be_zero = ("seed", "base_epochs", "num_eval_samples")
-    for name, kind in ((entry.name, entry.type) for entry in fields(config)):
-        if kind is int:
-            require_count(0 if name in may_be_zero else 1, **{name: getattr(config, name)})
-        elif kind is float:
-            require_nonnegative(**{name: getattr(config, name)})
-    if config.batch_size > config.images:
-        raise ValueError(f"batch_size ({config.batch_size}) must not exceed images ({config.images}).")
+        if self.loss not in LOSSES or self.generator not in GENERATORS:
+            raise ValueError(f"{self.loss!r} must be one of {[*LOSSES]}, {self.generator!r} of {[*GENERATORS]}.")
+        for entry in fields(self):
+            if entry.type is int:
+                may_be_zero = entry.name in ("seed", "base_epochs", "num_eval_samples")
+                require_count(0 if may_be_zero else 1, **{entry.name: getattr(self, entry.name)})
+            elif entry.type is float:
+                require_nonnegative(**{entry.name: getattr(self, entry.name)})
+        if self.batch_size > self.images:
+            raise ValueError(f"batch_size ({self.batch_size}) must not exceed images ({self.images}).")
 
 
 WGAN_GP = GanConfig(loss="wgan", betas=(0.5, 0.9), penalty_weight=10.0)  # Gulrajani et al. 2017, but for β₁ = 0
@@ -140,7 +135,9 @@ def train(config: GanConfig, name: str = "gan") -> store.Trained:
             if config.path_weight and epoch == 0:
                 networks["path_term"].warm_up(G, images, rng)
             for step, batch in enumerate(batches, start=epoch * steps):
-                _set_learning_rate(state, config, step / steps / config.epochs)
+                for key in ("generator", "critic"):
+                    remaining = 1 - step / steps / config.epochs if config.decay else 1
+                    state.optimizers[key].param_groups[0]["lr"] = config.learning_rate * remaining
                 z = torch.randn(config.batch_size, config.latent_dim, generator=rng, device=device())
                 update_generator = (step + 1) % config.critic_steps == 0
                 for key, loss in train_step(state, config, images[batch], z, update_generator).items():
@@ -206,22 +203,13 @@ def _initial_state(config: GanConfig) -> store.State:
         for key in ("raw_generator", "generator", "critic"):
             networks[key].load_state_dict(base[key.removeprefix("raw_")].state_dict())
         networks["film"].z.copy_(base["film"].z)
-    optimizers = {
-        key: torch.optim.Adam(network.parameters(), config.learning_rate, config.betas, fused=True)
-        for key, network in (("generator", G), ("critic", networks["critic"]))
-    }
+    weights = {"generator": G.parameters(), "critic": networks["critic"].parameters()}
+    optimizers = {k: torch.optim.Adam(w, config.learning_rate, config.betas, fused=True) for k, w in weights.items()}
     if config.path_weight:
         networks["path_term"] = EncoderPaths(config.latent_dim).to(device())
         optimizers["path_term"] = torch.optim.Adam(networks["path_term"].parameters(), 2 * config.learning_rate)
-    kept = {key: networks[key] for key in config.keep}
-    scratch = {key: network for key, network in networks.items() if key not in kept}
-    return store.State(kept, scratch, optimizers, torch.Generator(device()).manual_seed(config.seed))
-
-
-def _set_learning_rate(state: store.State, config: GanConfig, done: float) -> None:
-    """The rate of both players' Adam after a share `done` of the training."""
-    for key in ("generator", "critic"):
-        state.optimizers[key].param_groups[0]["lr"] = config.learning_rate * (1 - done if config.decay else 1)
+    kept = {key: networks.pop(key) for key in config.keep}
+    return store.State(kept, networks, optimizers, torch.Generator(device()).manual_seed(config.seed))
 
 
 @torch.no_grad()
