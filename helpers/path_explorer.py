@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from helpers import evaluation, geodesics, paths
+from helpers import evaluation, paths
 from helpers.figures import COLOURS
 from helpers.frames import Frames, Point, chart, digits, figure
 from helpers.inversion import invert
@@ -54,11 +54,11 @@ def find_routes(G: nn.Module, x_a: Tensor, x_b: Tensor, points: int) -> Iterator
     yield routes
 
     def dense(path: Tensor) -> Tensor:
-        return paths.resample(path, torch.ones(len(path) - 1).to(path), points).to(z_a)
+        return paths.constant_speed(path, torch.ones(len(path) - 1).to(path), points).to(z_a)
 
-    routes |= {"least U": dense(geodesics.shortest_path(G, z_a, z_b, x_a, x_b, COARSE).path)}
+    routes |= {"least U": dense(paths.shortest_path(G, z_a, z_b, x_a, x_b, COARSE).path)}
     yield routes
-    yield routes | {"pullback": dense(geodesics.pullback_geodesic(G, z_a, z_b, COARSE, EVALUATIONS).path)}
+    yield routes | {"pullback": dense(paths.pullback_geodesic(G, z_a, z_b, COARSE, EVALUATIONS).path)}
 
 
 @torch.no_grad()

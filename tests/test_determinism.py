@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from helpers import gan, vae
-from helpers.geodesics import shortest_path
 from helpers.inversion import invert
 from helpers.networks import Generator
+from helpers.paths import shortest_path
 
 GAN = {"width": 16, "channels": 8, "latent_dim": 8, "batch_size": 64, "num_eval_samples": 0}
 VAE = {"betas": [0.1, 1.0], "width": 64, "batch": 64, "latent": 8}

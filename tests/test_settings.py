@@ -5,9 +5,8 @@ import math
 import pytest
 import torch
 
-from helpers import geodesics, vae
+from helpers import vae
 from helpers.echo import echo_sample
-from helpers.networks import Generator
 
 WRONG = {"epochs": [-1, 0, 1.5, "two", None], "batch": [0, -8], "images": [0, 2.5], "width": [0], "seed": [-1, "x"]}
 TRAININGS = {
@@ -30,13 +29,6 @@ def test_a_training_refuses_a_setting_without_sense(train, key, value, tmp_path,
     with pytest.raises(ValueError, match=f"{key.replace('betas', '(betas|β)')} must be .* not"):
         train(**{key: value})
     assert not (tmp_path / "models").exists()
-
-
-@pytest.mark.parametrize("points", [2, 0, -1, 2.5, "many"])
-def test_a_path_refuses_too_few_points(points):
-    z, x = torch.randn(2, 8), torch.zeros(2, 1, 28, 28)
-    with pytest.raises(ValueError, match="points must be"):
-        geodesics.shortest_path(Generator(8, 32, 8), *z, *x, points)
 
 
 @pytest.mark.parametrize("depth", [0, -1, 9, 2.5, "deep"])
