@@ -7,17 +7,17 @@ import ipywidgets as widgets
 import torch
 from torch import Tensor
 
+from helpers.beta_vae import BetaVAE, EchoVAE
 from helpers.figures import COLOURS
 from helpers.frames import Frames, chart, digits, figure
 from helpers.store import Trained
-from helpers.vae import Autoencoders
 from helpers.widgets import frame_slider, player, titled
 
 COLUMNS = 5  # test images shown
 
 
 @torch.no_grad()
-def look(model: Autoencoders, x: Tensor, seed: int) -> Tensor:
+def look(model: BetaVAE, x: Tensor, seed: int) -> Tensor:
     """For each member test images, their reconstructions and two rows of samples: (K, 4 · COLUMNS, 784) in [−1, 1].
 
     x: (N, 784) in [0, 1] with N ≥ 3 · COLUMNS. Gaussian samples are decoded from the prior; an echo's marginal is that
@@ -25,8 +25,8 @@ def look(model: Autoencoders, x: Tensor, seed: int) -> Tensor:
     """
     rng = torch.Generator(x.device).manual_seed(seed)
     decoded = model.decode(model.sample(*model.encode(x), rng))[:, : 3 * COLUMNS]
-    if model.noise == "gaussian":
-        prior = torch.randn(2 * COLUMNS, model.latent, generator=rng, device=x.device)
+    if not isinstance(model, EchoVAE):
+        prior = torch.randn(2 * COLUMNS, model.config.latent_dim, generator=rng, device=x.device)
         decoded[:, COLUMNS:] = model.decode(prior.expand(len(decoded), -1, -1))
     return 2 * torch.cat([x[:COLUMNS].expand(len(decoded), -1, -1), decoded], 1) - 1
 

@@ -19,7 +19,7 @@ CELLS = [
     """
 import types
 import torch
-from helpers import evaluation, data, figures, vae
+from helpers import beta_vae, data, evaluation, figures
 from helpers.gan import load_generator
 figures.use_style()
 x, G = data.mnist("test")[0], load_generator("gan")
@@ -28,8 +28,8 @@ x, G = data.mnist("test")[0], load_generator("gan")
     """
 from helpers.beta_explorer import beta_explorer, beta_frames
 names = {"gaussian": "vae-sweep", "echo": "echo-sweep"}
-sweeps = {noise: vae.train(name, **vae.RECIPES[name]) for noise, name in names.items()}
-beta_explorer(sweeps, beta_frames(sweeps, vae.pixels("test")[:512]))
+sweeps = {noise: beta_vae.train(beta_vae.RECIPES[name], name) for noise, name in names.items()}
+beta_explorer(sweeps, beta_frames(sweeps, beta_vae.pixels("test")[:512]))
 """,
     """
 from helpers.inversion_viewer import InversionViewer

@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import gan, vae
+from helpers import beta_vae, gan
 from helpers.inversion import invert
 from helpers.networks import Generator
 from helpers.paths import shortest_path
 
 GAN = {"width": 16, "channels": 8, "latent_dim": 8, "batch_size": 64, "num_eval_samples": 0}
-VAE = {"betas": [0.1, 1.0], "width": 64, "batch": 64, "latent": 8}
+VAE = {"betas": (0.1, 1.0), "width": 64, "batch_size": 64, "latent_dim": 8}
 TRAININGS = {
     "gan": lambda **size: gan.train(gan.GanConfig(**GAN, **size)),
     "wgan-gp": lambda **size: gan.train(replace(gan.WGAN_GP, **GAN, **size)),
-    "gaussian": lambda **size: vae.train("same", noise="gaussian", **VAE, **size),
-    "echo": lambda **size: vae.train("same", noise="echo", **VAE, **size),
+    "gaussian": lambda **size: beta_vae.train(beta_vae.SweepConfig(**VAE, **size), "same"),
+    "echo": lambda **size: beta_vae.train(beta_vae.SweepConfig(**VAE, **size, echo=beta_vae.EchoConfig()), "same"),
 }
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from helpers import frames, inversion_viewer, path_explorer, vae, widgets
+from helpers import beta_vae, frames, inversion_viewer, path_explorer, widgets
 from helpers.beta_explorer import COLUMNS, beta_explorer, beta_frames
 from helpers.evaluation import Classifier
 from helpers.inversion import gradient_descent
@@ -215,13 +215,15 @@ def test_too_many_directions_are_refused(generator, count):
 @pytest.fixture
 def sweeps(tmp_path, monkeypatch):
     monkeypatch.setenv("MODELS", str(tmp_path))
-    tiny = {"epochs": 1, "images": 256, "width": 8, "batch": 128, "latent": 4}
-    betas = {"gaussian": [0.1, 1.0, 10.0], "echo": [0.1, 1.0]}
-    return {noise: vae.train(f"tiny-{noise}", own, noise, **tiny) for noise, own in betas.items()}
+    tiny = {"epochs": 1, "images": 256, "width": 8, "batch_size": 128, "latent_dim": 4}
+    betas = {"gaussian": (0.1, 1.0, 10.0), "echo": (0.1, 1.0)}
+    noises = {"gaussian": None, "echo": beta_vae.EchoConfig()}
+    configs = {noise: beta_vae.SweepConfig(betas[noise], echo, **tiny) for noise, echo in noises.items()}
+    return {noise: beta_vae.train(config, f"tiny-{noise}") for noise, config in configs.items()}
 
 
 def test_beta_slider_moves_both_sweeps_and_says_where_one_has_no_such_beta(sweeps):
-    walk = beta_frames(sweeps, vae.pixels("test")[:256])
+    walk = beta_frames(sweeps, beta_vae.pixels("test")[:256])
     explorer = beta_explorer(sweeps, walk)
     assert walk.betas == [0.1, 1.0, 10.0] and walk.members == {"gaussian": [0, 1, 2], "echo": [0, 1, 1]}
     pictures = []
@@ -239,7 +241,7 @@ def test_beta_slider_moves_both_sweeps_and_says_where_one_has_no_such_beta(sweep
 def test_beta_explorer_needs_networks(sweeps):
     del sweeps["echo"].modules["autoencoders"]
     with pytest.raises(ValueError, match="networks"):
-        beta_frames(sweeps, vae.pixels("test")[:256])
+        beta_frames(sweeps, beta_vae.pixels("test")[:256])
 
 
 def test_descent_is_recorded_as_it_runs(generator):

@@ -1,0 +1,125 @@
+"""The ensemble's parts against torch's own, its members against each other, and training at a tiny size."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from helpers import beta_vae, data, echo
+from helpers.beta_vae import BetaVAE, EchoConfig, EchoVAE, SweepConfig
+
+TINY = SweepConfig((0.01, 5.0), epochs=2, images=256, batch_size=64, width=8, latent_dim=3)
+MODELS = [BetaVAE, EchoVAE]
+WRONG = {
+    "betas": [[], [-1.0], [math.nan], ["a"]], "epochs": [-1, 0, 1.5, "two", None], "batch_size": [0, -8, 257],
+    "images": [0, 2.5, 63], "width": [0], "latent_dim": [0], "warm_up": [-0.1], "seed": [-1],
+    "learning_rate": [-1.0, math.nan, "fast"],
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+def test_pixels_are_in_the_unit_interval():
+    x = beta_vae.pixels("test")
+    assert x.shape == (10_000, 784) and x.min() == 0 and x.max() == 1
+    assert torch.equal(x[0].view(28, 28) * 2 - 1, data.mnist("test")[0][0, 0])
+
+
+def test_binary_pixels_are_drawn_once_with_the_right_mean():
+    x, binary = beta_vae.pixels("test"), beta_vae.pixels("test", binary=True)
+    assert torch.equal(binary, beta_vae.pixels("test", binary=True)) and set(binary.unique().tolist()) == {0, 1}
+    deviation = (binary - x).sum() / (x * (1 - x)).sum().sqrt()
+    assert abs(deviation) < 5 and (binary[x == 0] == 0).all() and (binary[x == 1] == 1).all()
+
+
+def test_gaussian_rate_is_torch_s_kl():
+    mean, log_std = torch.randn(2, 4, 5, 3).unbind(0)
+    normal, prior = torch.distributions.Normal(mean, log_std.exp()), torch.distributions.Normal(0, 1)
+    expected = torch.distributions.kl_divergence(normal, prior).sum(-1)
+    torch.testing.assert_close(BetaVAE(TINY).rate(mean, log_std), expected)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_members_of_an_ensemble_do_not_touch_each_other(kind):
+    model, x = kind(replace(TINY, betas=(0, 0, 0), echo=EchoConfig())), torch.rand(5, 784)
+    rate, distortion = model(x)
+    assert rate.shape == distortion.shape == (3, 5)
+    (distortion[1] + rate[1]).sum().backward()
+    for parameter in model.parameters():
+        assert not parameter.grad[[0, 2]].any() and torch.equal(parameter[0], parameter[2])
+
+
+def test_ensemble_layer_is_three_linear_layers():
+    layer, x = beta_vae.Dense(3, 4, 2), torch.randn(5, 4)
+    layer.bias.data.normal_()
+    for k in range(3):
+        torch.testing.assert_close(layer(x)[k], x @ layer.weight[k] + layer.bias[k])
+
+
+def test_echo_members_share_the_cycle_and_the_clip():
+    model, x = EchoVAE(replace(TINY, echo=EchoConfig())), torch.rand(6, 784)
+    m, s = model.encode(x)
+    assert m.abs().max() < EchoConfig.bound and 0 < s.min() and s.max() < EchoConfig.clip
+    z = model.sample(m, s, torch.Generator().manual_seed(0))
+    alone = echo.echo_sample(m[1], s[1], 6, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(z[1], alone)
+    torch.testing.assert_close(model.rate(m, s)[1], echo.echo_rate(s[1]))
+    assert (model.rate(m, s) > -3 * math.log(EchoConfig.clip)).all()  # the clip's floor
+
+
+def test_echo_settings_and_distortions_are_what_they_say():
+    x, settings = torch.rand(6, 784), EchoConfig(bound=2.0, stretch=0.5, clip=0.6, start=0.3)
+    model = EchoVAE(replace(TINY, layers=2, echo=settings))
+    heads = model.encoder(2 * x - 1)[..., :3]
+    torch.testing.assert_close(model.encode(x)[0], 2 * (heads / 0.5).tanh())
+    model.encoder[-1].weight.data.zero_()
+    torch.testing.assert_close(model.encode(x)[1], torch.full((2, 6, 3), 0.3))
+    x = x.round()
+    for binary in (False, True):
+        model.config = replace(model.config, binary=binary)
+        images = model.decode(model.sample(*model.encode(x), torch.Generator().manual_seed(0)))
+        likelihood = torch.distributions.Bernoulli(images).log_prob(x)
+        expected = -likelihood.sum(-1) if binary else (images - x).square().sum(-1)
+        torch.testing.assert_close(model(x, torch.Generator().manual_seed(0))[1], expected)
+    assert len(model.encoder) == len(model.decoder) == 5
+
+
+@pytest.mark.parametrize("noise", [None, EchoConfig()])
+@pytest.mark.parametrize("binary", [False, True])
+def test_training_runs_and_repeats(noise, binary, tmp_path, monkeypatch):
+    config = replace(TINY, echo=noise, binary=binary)
+    first = beta_vae.train(config, "sweep")
+    monkeypatch.setenv("MODELS", str(tmp_path / "again"))
+    second = beta_vae.train(config, "sweep")
+    assert first.record["history"] == second.record["history"] and len(first.record["history"]) == 2
+    x, model, scores = beta_vae.pixels("test", binary), first.modules["autoencoders"], first.modules["scores"]
+    rates, distortions = beta_vae.evaluate(model, x)
+    assert torch.equal(rates, beta_vae.evaluate(second.modules["autoencoders"], x)[0])
+    assert torch.equal(rates, scores.rate) and torch.equal(distortions, scores.distortion)
+    assert torch.equal(scores.train_rate, beta_vae.evaluate(model, beta_vae.pixels("train", binary)[:256])[0])
+    assert rates[0] != rates[1] and torch.isfinite(distortions).all()
+    assert first.history("loss")[1] < first.history("loss")[0]
+    heads = beta_vae.codes(model, x[:100], 1)
+    assert heads[0].shape == heads[1].shape == (100, 3)
+
+
+def test_networks_that_are_not_kept_leave_their_scores(folder):
+    config = replace(TINY, betas=(0.1, 50.0), echo=EchoConfig())
+    kept, *bare = (beta_vae.train(replace(config, keep=keep), "sweep") for keep in (True, False, False))
+    assert all(list(run.modules) == ["scores"] for run in bare) and bare[0].record == bare[1].record
+    for name, value in kept.modules["scores"].state_dict().items():
+        assert all(torch.equal(value, run.modules["scores"].state_dict()[name]) for run in bare)
+    sizes = sorted(path.stat().st_size for path in folder.glob("*.safetensors"))
+    assert len(sizes) == 2 and sizes[0] < 1000 < sizes[1]
+
+
+@pytest.mark.parametrize("key, value", [(key, value) for key, values in WRONG.items() for value in values])
+def test_a_setting_without_sense_is_refused(key, value, folder):
+    with pytest.raises(ValueError, match="must") as refusal:
+        beta_vae.train(replace(TINY, **{key: value}), "refused")
+    assert key in str(refusal.value) and not folder.exists()
