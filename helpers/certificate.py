@@ -1,4 +1,7 @@
-"""Proof that a code is a local minimum of ‖G(z) − x‖² for a generator of LeakyReLUs, whose minima sit on kinks."""
+"""Numerical certificate that a code is a local minimum of ‖G(z) − x‖² for a generator of LeakyReLUs, kinks included.
+
+Notebook 06 states the conditions and why they suffice. They are checked in float64 to the tolerances of `kind`.
+"""
 
 from dataclasses import dataclass
 
@@ -10,24 +13,21 @@ KINDS = ("smooth minimum", "kink minimum", "flat valley", "not converged")
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is known of one code after Newton's method on the kinks that it lies on.
-
-    Lengths are in units of ‖z‖ and losses in units of f, so that the bounds of `kind` mean the same anywhere.
-    """
+    """What is known of one code, with ‖z‖ as unit of length and f as unit of the loss."""
 
     z: Tensor  # (d,): the code, moved to the minimum within the kinks' intersection
     loss: float  # f(z) = ‖G(z) − x‖² + prior ‖z‖²
     kinks: int  # how many units have their kink here
     residual: float  # ‖∇f_s‖: f_s has at each kink the slope s found in place of the kink
     margin: float  # the least distance of a slope s from both ends of its interval; inf without kinks
-    push: float  # the least ∂f/∂h over the units h at their kink, in units of f: is the kink bent upwards? inf without
+    output_gradient: float  # the least ∂f_s/∂h over outputs h of units at their kink: > 0 bends it upwards; inf without
     curvatures: Tensor  # (d − kinks,): eigenvalues of f_s's Hessian within the kinks' intersection, ascending
 
     @property
     def kind(self) -> str:
         """One of KINDS."""
         lowest = self.curvatures[0].item() if len(self.curvatures) else torch.inf
-        if not (self.residual < 1e-6 and self.margin > 0 and self.push > 0 and lowest > -1e-3):
+        if not (self.residual < 1e-6 and self.margin > 0 and self.output_gradient > 0 and lowest > -1e-3):
             return "not converged"
         return "flat valley" if lowest < 1e-3 else "kink minimum" if self.kinks else "smooth minimum"
 
@@ -35,11 +35,11 @@ class Certificate:
 def certify(generator: nn.Module, image: Tensor, z: Tensor, prior: float = 0.0) -> Certificate:
     """Certify a code z (d,) as local minimum for an image (D,), both in double precision.
 
-    The units within `reach` of their kink are taken to lie on it. With too few or too many the proof fails, so several
-    reaches are tried; a proof holds whatever was tried before.
+    Units within `reach` of their kink are taken to lie on it. With too few or too many the conditions fail, so several
+    reaches are tried; a certificate holds whatever was tried before.
     """
     for reach in (1e-7, 1e-5, 1e-4, 1e-3):
-        found = _newton(generator, image, z, prior, reach)
+        found = newton(generator, image, z, prior, reach)
         if found.kind != "not converged":
             break
     return found
@@ -58,10 +58,8 @@ def decode(generator: nn.Module, z: Tensor, slopes: Tensor | None = None, extra:
             h = layer(h)
             continue
         here, shape = slice(place, place + h[0].numel()), h.shape[1:]
-        if slopes is None:
-            slope = torch.where(h > 0, torch.ones_like(h), layer.negative_slope)
-        else:
-            slope = slopes[here].view(shape).expand_as(h)
+        leaky = torch.where(h > 0, torch.ones_like(h), layer.negative_slope)
+        slope = leaky if slopes is None else slopes[here].view(shape).expand_as(h)
         inputs.append(h.flatten(1))
         taken.append(slope.flatten(1))
         h = slope * h if extra is None else slope * h + extra[here].view(shape)
@@ -69,53 +67,47 @@ def decode(generator: nn.Module, z: Tensor, slopes: Tensor | None = None, extra:
     return [torch.cat(inputs, 1), torch.cat(taken, 1), h.flatten(1)]
 
 
-def _newton(generator: nn.Module, x: Tensor, z: Tensor, prior: float, reach: float, iterations: int = 5) -> Certificate:
+def newton(generator: nn.Module, x: Tensor, z: Tensor, prior: float, reach: float, iterations: int = 5) -> Certificate:
     """Solve ∇f_s(z) = 0 and a_i(z) = 0 for the code and the slopes s of the units i that lie on their kink."""
-    slopes = decode(generator, z[None])[1][0]
-    A, a, B, b = _affine(generator, z, slopes)
-    on = (A @ z + a).abs() <= reach * A.norm(dim=1)
-    z, slopes, k = z.clone(), slopes.clone(), int(on.sum())
+    slopes, eye = decode(generator, z[None])[1][0], torch.eye(len(z)).to(z)
     for iteration in range(iterations + 1):
-        if iteration:
-            A, a, B, b = _affine(generator, z, slopes)
+        # with the slopes fixed all is affine: units' inputs A z + a, the tanh's input B z + b, read off d + 1 codes
+        inputs, _, logits = decode(generator, torch.cat([torch.zeros_like(z)[None], eye]), slopes)
+        A, a, B, b = (inputs[1:] - inputs[0]).T, inputs[0], (logits[1:] - logits[0]).T, logits[0]
+        if iteration == 0:
+            at_kink = (A @ z + a).abs() <= reach * A.norm(dim=1)
+            z, slopes, k = z.clone(), slopes.clone(), int(at_kink.sum())
         y = torch.tanh(B @ z + b)
         r, t = y - x, 1 - y.square()  # residual and the tanh's slope
         loss = r @ r + prior * z @ z
-        slope = 2 * B.T @ (t * r) + 2 * prior * z
-        H = 2 * B.T @ ((t * (t - 2 * r * y))[:, None] * B) + 2 * prior * torch.eye(len(z)).to(z)
-        push = _push(generator, x, z, slopes)[on]
+        gradient = 2 * B.T @ (t * r) + 2 * prior * z
+        H = 2 * B.T @ ((t * (t - 2 * r * y))[:, None] * B) + 2 * prior * eye
+        p = output_gradient(generator, x, z, slopes)[at_kink]
         if iteration == iterations or k > len(z) or not H.isfinite().all():
             break
-        kkt = torch.cat([torch.cat([H, A[on].T], 1), torch.cat([A[on], A.new_zeros(k, k)], 1)])
-        step = torch.linalg.lstsq(kkt, -torch.cat([slope, A[on] @ z + a[on]])[:, None], driver="gelsd").solution[:, 0]
-        z, slopes[on] = z + step[: len(z)], slopes[on] + step[len(z) :] / push
+        kkt = torch.cat([torch.cat([H, A[at_kink].T], 1), torch.cat([A[at_kink], A.new_zeros(k, k)], 1)])
+        rhs = -torch.cat([gradient, A[at_kink] @ z + a[at_kink]])
+        step = torch.linalg.lstsq(kkt, rhs[:, None], driver="gelsd").solution[:, 0]
+        z, slopes[at_kink] = z + step[: len(z)], slopes[at_kink] + step[len(z) :] / p
 
     inputs, taken, _ = (part[0] for part in decode(generator, z[None]))
-    same_piece = torch.equal(torch.where(on, slopes, taken), slopes) and (inputs[on].abs() < 1e-9 * z.norm()).all()
-    H = torch.where(H.isfinite(), H, 0.0)
+    same_piece = torch.equal(slopes[~at_kink], taken[~at_kink]) and (inputs[at_kink].abs() < 1e-9 * z.norm()).all()
     leak = next(layer.negative_slope for layer in generator.net if isinstance(layer, nn.LeakyReLU))
-    frame = torch.linalg.qr(A[on].T, mode="complete").Q[:, k:] if k else torch.eye(len(z)).to(z)
+    frame = torch.linalg.qr(A[at_kink].T, mode="complete").Q[:, k:] if k else eye
     return Certificate(
         z=z,
         loss=loss.item(),
         kinks=k,
-        residual=(slope.norm() * z.norm() / loss).item() if same_piece else torch.inf,
-        margin=torch.stack([slopes[on] - leak, 1 - slopes[on]]).min().item() if k else torch.inf,
-        push=(push.min() / loss).item() if k else torch.inf,
-        curvatures=torch.linalg.eigvalsh(frame.T @ H @ frame) * z.norm().square() / loss,
+        residual=(gradient.norm() * z.norm() / loss).item() if same_piece else torch.inf,
+        margin=torch.stack([slopes[at_kink] - leak, 1 - slopes[at_kink]]).min().item() if k else torch.inf,
+        output_gradient=(p.min() / loss).item() if k else torch.inf,
+        curvatures=torch.linalg.eigvalsh(frame.T @ torch.where(H.isfinite(), H, 0.0) @ frame) * z.norm() ** 2 / loss,
     )
 
 
-def _affine(generator: nn.Module, z: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """With the slopes fixed all is affine: units' inputs A z + a and the tanh's input B z + b, read off d + 1 codes."""
-    codes = torch.cat([torch.zeros_like(z)[None], torch.eye(len(z)).to(z)])
-    inputs, _, logits = decode(generator, codes, slopes)
-    return (inputs[1:] - inputs[0]).T, inputs[0], (logits[1:] - logits[0]).T, logits[0]
-
-
 @torch.enable_grad()
-def _push(generator: nn.Module, x: Tensor, z: Tensor, slopes: Tensor) -> Tensor:
-    """∂f/∂h (K,) for the output h of each unit."""
+def output_gradient(generator: nn.Module, x: Tensor, z: Tensor, slopes: Tensor) -> Tensor:
+    """∂f_s/∂h (K,) for the output h of each unit."""
     extra = torch.zeros_like(slopes).requires_grad_()
     loss = (torch.tanh(decode(generator, z[None], slopes, extra)[2][0]) - x).square().sum()
     return torch.autograd.grad(loss, extra)[0]

@@ -29,7 +29,7 @@ def loss(generator, x, z):
     return (generator(z).flatten(1) - x).square().sum(1) + 0.1 * z.square().sum(1)
 
 
-def test_end_points_are_proved_minima_and_nothing_near_is_lower(generator, found):
+def test_end_points_are_certified_minima_and_nothing_near_is_lower(generator, found):
     kinds = [proof.kind for _, proof in found]
     assert kinds.count("kink minimum") >= 4 and kinds.count("not converged") <= 2
     for x, proof in found:
@@ -59,7 +59,7 @@ def test_hessian_and_decoding_agree_with_autograd(generator):
     inputs, slopes, logits = certificate.decode(generator, z[None])
     torch.testing.assert_close(torch.tanh(logits), generator(z[None]).flatten(1))
     assert inputs.shape == slopes.shape == (1, 32 + 8 * 49 + 4 * 196)
-    proof = certificate._newton(generator, x, z, 0.1, 0.0, iterations=0)
+    proof = certificate.newton(generator, x, z, 0.1, 0.0, iterations=0)
     exact = torch.linalg.eigvalsh(hessian(lambda c: loss(generator, x, c[None])[0])(z))
     torch.testing.assert_close(proof.curvatures * proof.loss / z.norm() ** 2, exact)
 
