@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from helpers.film import film_html
+from helpers.player import Curve, film_html
 
 
 def _publish(data: dict, kind: str, **facts) -> None:
@@ -72,15 +72,22 @@ def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
     publish_display_data({"text/markdown": f'<a id="{label}"></a>\n\n*{caption}*'})
 
 
-def film(frames: dict[str, Tensor], caption: str, axis: str = "frame", names: Sequence[str] | None = None) -> None:
+def film(
+    frames: dict[str, Tensor],
+    caption: str,
+    axis: str = "frame",
+    names: Sequence[str] | None = None,
+    fig: Figure | None = None,
+    curves: Sequence[Curve] = (),
+) -> None:
     """Show strips of images under one slider, here and in the report's HTML page; the PDF leaves it out.
 
     frames: for each strip its images (T, N, 28, 28) or (T, R, N, 28, 28) in [−1, 1]; axis: what T counts; names: what
-    each frame is. See `film_html`.
+    each frame is; fig: a figure, on whose curves points move. See `film_html`.
     """
     caption = inspect.cleandoc(caption)
     below = f"<figcaption>{html.escape(caption)}</figcaption>"
-    shown = f'<figure style="margin: 0">{film_html(frames, axis, names)}{below}</figure>'
+    shown = f'<figure style="margin: 0">{film_html(frames, axis, names, fig, curves)}{below}</figure>'
     _publish({"text/html": shown, "text/plain": caption}, "film", caption=caption)
 
 

@@ -1,6 +1,5 @@
 """The report's page: complete in itself, numbered, and with films that work offline in a real browser."""
 
-import base64
 import io
 import os
 import re
@@ -11,12 +10,9 @@ from pathlib import Path
 import numpy as np
 import page
 import pytest
-import torch
 from conftest import Workshop
 from errors import BuildError
 from PIL import Image
-
-from helpers.film import film_html
 
 CELLS = (
     r"""publish.say(r'''## RD-a: sound
@@ -130,33 +126,6 @@ def test_the_film_moves_offline_by_keys_and_by_play(built: Path, browser) -> Non
         assert named.locator("output").inner_text() == name
         assert named.get_by_role("slider").get_attribute("aria-valuetext") == name
     assert complaints == []
-
-
-def test_a_strip_holds_every_pixel() -> None:
-    images = (torch.randint(0, 256, (3, 2, 28, 28)) / 127.5 - 1).float()
-    (strip,) = re.findall(r"base64,([^)]+)\)", film_html({"x": images}, "t"))
-    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(strip)))).reshape(3, 28, 2, 28).transpose(0, 2, 1, 3)
-    assert np.abs(sheet - (1 - images.numpy()) * 127.5).max() < 0.51
-
-
-def test_a_frame_of_rows_lies_row_below_row() -> None:
-    images = torch.linspace(-1, 1, 24).reshape(2, 3, 4, 1, 1).expand(2, 3, 4, 28, 28)
-    shown = film_html({"x": images}, "t", ["one", "two & more"])
-    (strip,) = re.findall(r"base64,([^)]+)\)", shown)
-    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(strip))))[14::28, 14::28]
-    assert np.abs(sheet - (1 - images[..., 0, 0].reshape(6, 4).numpy()) * 127.5).max() < 0.51
-    assert "aspect-ratio: 4 / 3" in shown and "two &amp; more" in shown
-
-
-def test_names_of_frames_are_as_many_as_frames() -> None:
-    with pytest.raises(ValueError, match="one length"):
-        film_html({"x": torch.zeros(3, 1, 28, 28)}, "t", ["a", "b"])
-
-
-@pytest.mark.parametrize("lengths", [(3, 4), (1, 1), ()])
-def test_strips_of_a_film_have_one_length(lengths: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="one length"):
-        film_html({str(place): torch.zeros(length, 1, 28, 28) for place, length in enumerate(lengths)}, "t")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,142 @@
+"""Images, curves and words under a slider: HTML that the report's page and a notebook show alike, see player.js."""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import anywidget
+import numpy as np
+import torch
+import traitlets
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+SCRIPT, STYLE = (Path(__file__).with_suffix(suffix).read_text(encoding="utf-8") for suffix in (".js", ".css"))
+Curve = tuple[Axes, Sequence[float], Sequence[float], str]  # axes, x and y at each frame, colour of the moving point
+
+
+def film_html(
+    strips: Mapping[str, Tensor],
+    axis: str,
+    names: Sequence[str] | None = None,
+    fig: Figure | None = None,
+    curves: Sequence[Curve] = (),
+    side: int | None = None,
+) -> str:
+    """Strips of images side by side under one slider (keys work), with a play button and each frame's name.
+
+    strips: by their titles images in [−1, 1], (T, N, 28, 28) for N of them in a row or (T, R, N, 28, 28) for R rows;
+    T = 1 for what stands still. axis: what the slider counts. names: what each frame is, else its number. fig: a
+    figure, on whose curves points move. side: pixels of a digit on the screen.
+    Raises ValueError if strips, names or curves differ in length, or if there are no strips.
+    """
+    length = max(map(len, strips.values()), default=0)
+    names = [f"{k} of {length}" for k in range(1, length + 1)] if names is None else list(names)
+    others = {len(images) for images in strips.values()} - {1} | {len(names)} | {len(x) for _, x, _, _ in curves}
+    if others != {length} or not length:
+        raise ValueError(f"strips, names and curves of a film must have one length, not {sorted(others)}.")
+    row = "".join(_strip(title, images, side) for title, images in strips.items()) + (
+        _chart(fig, curves) if fig else ""
+    )
+    hidden = "" if length > 1 else " hidden"
+    return (
+        f'<style>{STYLE}</style><div class="film" data-names="{html.escape(json.dumps(names))}"><div>{row}</div><div>'
+        f'<button type="button" aria-label="play or pause"{hidden}>▶</button>'
+        f'<label{hidden}>{html.escape(axis)}<input type="range" min="0" max="{length - 1}" value="0"></label>'
+        f'<output style="min-width: min(100%, {max(map(len, names))}ch)"></output></div></div>'
+        f"<script>(() => {{\n{SCRIPT}\nplay(document.currentScript.previousElementSibling);\n}})();</script>"
+    )
+
+
+def choice(name: str, options: Sequence[str], images: Tensor | None = None, columns: int = 10) -> str:
+    """A control of which one option is chosen; its value is that one's number. images: (N, 1, 28, 28), to click on."""
+    pictures = [""] * len(options) if images is None else [_picture(image, "") for image in images]
+    labels = [
+        f'<label class="{"picture" if picture else "word"}" title="{html.escape(option)}"><input type="radio" '
+        f'name="{name}" value="{k}" aria-label="{html.escape(option)}">{picture or html.escape(option)}</label>'
+        for k, (option, picture) in enumerate(zip(options, pictures, strict=True))
+    ]
+    return f'<fieldset style="--columns: {columns}"><legend>{name}</legend>{"".join(labels)}</fieldset>'
+
+
+def dial(name: str, reach: float) -> str:
+    """A slider from −reach to reach."""
+    slider = f'<input type="range" name="{name}" min="{-reach}" max="{reach}" step="0.05">'
+    return f'<label class="dial">{name} {slider}</label>'
+
+
+class Player(anywidget.AnyWidget):
+    """Films below controls, in a notebook: `films(values)` makes their HTML anew whenever a control moves.
+
+    controls: HTML of `choice`, `number` and at most one button, at whose press `press(self)` runs first.
+    values: what each control stands at, by its name.
+    """
+
+    _esm, _css = SCRIPT + "\nexport default {render};", STYLE
+    controls = traitlets.Unicode().tag(sync=True)
+    shown = traitlets.Unicode().tag(sync=True)
+    values = traitlets.Dict().tag(sync=True, echo_update=False)  # an echo would move the slider back under the mouse
+
+    def __init__(
+        self, controls: str, values: dict, films: Callable[[dict], str], press: Callable[["Player"], None] | None = None
+    ):
+        super().__init__(controls=controls, values=values)
+        self.films = films
+        self.observe(lambda _: self.show(), "values")
+        self.on_msg(lambda *_: self.show(press))
+        self.show()
+
+    def show(self, first: Callable[["Player"], None] | None = None) -> None:
+        """Make the films anew, after `first(self)`; say what failed, for no reader sees a callback's traceback."""
+        try:
+            if first:
+                first(self)
+            self.shown = self.films(self.values)
+        except Exception as error:
+            self.shown = f'<p role="status">This failed: {html.escape(str(error))}</p>'
+
+    def _repr_mimebundle_(self, **options):
+        """Where no kernel runs, e.g. on a page made from the notebook, the films are seen without their controls."""
+        data, metadata = super()._repr_mimebundle_(**options)
+        return data | {"text/html": self.shown, "text/plain": "Run this cell in JupyterLab."}, metadata
+
+
+def _strip(title: str, images: Tensor, side: int | None) -> str:
+    """One strip under a window as high as a frame; five strips of single digits or two of several rows fit a page."""
+    images = images if images.ndim == 5 else images.unsqueeze(1)
+    rows, count = images.shape[1:3]
+    side, title = side or (72 if rows == 1 else 52), html.escape(title)
+    size = f"flex: {count} 1 {side * count + 56}px; max-width: {side * count + 72}px"
+    window = f'style="aspect-ratio: {count} / {rows}"'
+    return f'<div class="strip" style="{size}">{_picture(images, title, window)}{title}</div>'
+
+
+def _chart(fig: Figure, curves: Sequence[Curve]) -> str:
+    """A figure, and on it a point for each curve with its places in % of the figure's width and height."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=200)
+    points = ""
+    for ax, x, y, colour in curves:
+        places = (ax.transData + fig.transFigure.inverted()).transform(np.column_stack([x, y]))
+        places = [[round(100 * a, 2), round(100 * (1 - b), 2)] if np.isfinite(a + b) else None for a, b in places]
+        points += f'<i class="point" style="background: {colour}" data-places="{json.dumps(places)}"></i>'
+    picture = f'<img src="{_url(buffer)}" alt="curves, with a point at this frame">'
+    return f'<div class="chart" style="flex: 0 1 {100 * fig.get_figwidth():.0f}px">{picture}{points}</div>'
+
+
+def _picture(images: Tensor, title: str, attributes: str = "") -> str:
+    """Images (…, N, 28, 28) in [−1, 1] as one PNG, N side by side, all else below one another: ink is dark."""
+    grey = ((1 - images.detach().cpu().float().clamp(-1, 1)) * 127.5).round().to(torch.uint8)
+    count, buffer = grey.shape[-3], io.BytesIO()
+    sheet = grey.reshape(-1, count, 28, 28).transpose(1, 2).reshape(-1, 28 * count).numpy()
+    Image.fromarray(sheet).save(buffer, format="png", optimize=True)
+    return f'<img class="sheet" src="{_url(buffer)}" alt="{title}" {attributes}>'
+
+
+def _url(png: io.BytesIO) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
