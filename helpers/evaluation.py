@@ -36,7 +36,7 @@ class Classifier(nn.Module):
         return self.head(self.features(x))
 
 
-_known: dict[str, store.Trained] = {}  # the same weights are one object: its `reference_features` are computed once
+_classifiers: dict[str, store.Trained] = {}  # by SHA-256: one object each, for which `reference_features` are cached
 
 
 def train_classifier(epochs: int = 8, seed: int = 0, images: int = 60_000, channels: int = 16) -> store.Trained:
@@ -64,7 +64,7 @@ def train_classifier(epochs: int = 8, seed: int = 0, images: int = 60_000, chann
                 optimizer.step()
                 total += loss.item()
             run.log({"loss": total / len(batches)})
-    return _known.setdefault(run.trained.record["sha256"], run.trained)
+    return _classifiers.setdefault(run.trained.record["sha256"], run.trained)
 
 
 @torch.no_grad()

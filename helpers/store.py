@@ -45,10 +45,6 @@ class State:
     def networks(self) -> dict[str, nn.Module]:
         return self.modules | self.scratch
 
-    @property
-    def generator(self) -> torch.Generator | None:  # the field's former name, until its last caller is gone
-        return self.rng
-
 
 @dataclass
 class Trained:
@@ -236,17 +232,6 @@ def training(name: str, config: dict, start: Callable[[], State]) -> Iterator[Ru
         if run.trained is None:
             run._save_model()
             run._load_model()
-
-
-Training = State  # its former name, until its last caller is gone
-
-
-def load_or_train(name: str, config: dict, start: Callable, epoch: Callable) -> Trained:
-    """The former interface, until its last caller is gone."""
-    with training(name, config, start) as run:
-        for number in run.epochs():
-            run.log(epoch(run.state, number))
-    return run.trained
 
 
 def train_all(train: Callable[..., Trained], settings: Sequence[dict]) -> list[Trained]:
