@@ -11,24 +11,18 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def lowest() -> list[str]:
-    """Each dependency pinned to the series that its bound begins: numpy>=1.26 becomes numpy==1.26.*
-
-    PyTorch's two packages must be builds of one kind, so a local one such as 2.13.0+cpu is ruled out by ===.
-    """
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    lines = [re.sub(r"^(torch|torchvision)>=(.*)", r"\1===\2.0", line) for line in lines]
-    return [re.sub(r">=([\d.]+)$", r"==\1.*", line) for line in lines]
+TORCH = r"^(torch|torchvision)>=(.*)", r"\1===\2.0"  # builds of one kind: === rules out a local one such as 2.13.0+cpu
+OTHERS = r">=([\d.]+)$", r"==\1.*"  # the series that the bound begins: numpy>=1.26 becomes numpy==1.26.*
 
 
 def main(folder: str, *words: str) -> int:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = project["dependencies"] + project["optional-dependencies"]["dev"]
+    lowest = [re.sub(*OTHERS, re.sub(*TORCH, line)) for line in lines]
     python = Path(folder) / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--editable", ROOT, *lowest()], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--editable", ROOT, *lowest], check=True)
     return subprocess.run([python, "-m", "pytest", *words], cwd=ROOT).returncode
 
 

@@ -13,17 +13,9 @@ ONLY_CONDA = {"pip", "pandoc"}  # pip installs this project, pandoc is no Python
 def test_environment_agrees_with_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    wanted = {"python": project["requires-python"]}
-    for line in project["dependencies"] + project["optional-dependencies"]["dev"]:
-        requirement = Requirement(line)
-        wanted[CONDA_NAMES.get(requirement.name, requirement.name)] = str(requirement.specifier)
+    python = f"python{project['requires-python']}"
+    wanted = map(Requirement, [python, *project["dependencies"], *project["optional-dependencies"]["dev"]])
     listed = [Requirement(line) for line in environment["dependencies"] if isinstance(line, str)]
-    given = {
-        requirement.name: str(requirement.specifier) for requirement in listed if requirement.name not in ONLY_CONDA
-    }
-    assert given == wanted
-
-
-def test_only_conda_forge_is_asked() -> None:
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    given = {line.name: line.specifier for line in listed if line.name not in ONLY_CONDA}
+    assert given == {CONDA_NAMES.get(line.name, line.name): line.specifier for line in wanted}
     assert environment["channels"] == ["conda-forge", "nodefaults"]
