@@ -4,6 +4,7 @@ The loss is distortion + β · rate. Rates are in nats. The distortion −log p(
 over pixels in [0, 1] or, for images of zeros and ones, the Bernoulli negative log likelihood in nats.
 """
 
+import functools
 import math
 from dataclasses import asdict, dataclass, replace
 
@@ -63,11 +64,17 @@ RECIPES = {
 }
 
 
+@functools.cache
 def pixels(split: str, binary: bool = False) -> Tensor:
-    """All images of a split as rows (N, 784) in [0, 1]; if `binary`, each pixel drawn once for all as 0 or 1."""
+    """All images of a split as rows (N, 784) in [0, 1]; if `binary`, each pixel drawn once for all as 0 or 1.
+
+    The tensor is shared by all callers: do not write into it.
+    """
     x = (data.mnist(split)[0].flatten(1) + 1) / 2
+    if not binary:
+        return x
     draw = torch.rand(x.shape, generator=Generator().manual_seed(0))  # on the CPU: the same on every device
-    return (draw.to(x.device) < x).float() if binary else x
+    return (draw.to(x.device) < x).float()
 
 
 class Dense(nn.Module):
