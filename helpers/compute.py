@@ -27,17 +27,14 @@ def device_name() -> str:
     return f"{model[1].strip() if model else platform.machine()}, {threads} thread{'s' * (threads > 1)}"
 
 
-def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware; elsewhere emulation is far slower than float32."""
-    if device().type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
 def autocast() -> torch.autocast:
     """A context for forward passes: matrix products in bfloat16 where the hardware has it, else in float32."""
-    return torch.autocast(device().type, torch.bfloat16, enabled=has_bfloat16())
+    if device().type == "cuda":
+        in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        in_hardware = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return torch.autocast(device().type, torch.bfloat16, enabled=in_hardware)
 
 
 @contextlib.contextmanager
@@ -59,15 +56,11 @@ def seconds(run: Callable[[], object], repeats: int = 4) -> float:
 
 def kept_bytes(run: Callable[[], Tensor]) -> int:
     """Bytes of all distinct tensors that autograd keeps for the backward pass of what `run()` returns."""
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor  # referenced, so that no address is used twice
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda _: None):  # nothing is unpacked: no backward pass
         run()
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    storages = [tensor.untyped_storage() for tensor in kept]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def require_count(minimum: int = 1, **numbers: int) -> None:
