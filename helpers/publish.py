@@ -6,7 +6,6 @@ turns into LaTeX.
 
 import ast
 import base64
-import html
 import inspect
 import io
 import math
@@ -86,9 +85,9 @@ def film(
     each frame is; fig: a figure, on whose curves points move. See `film_html`.
     """
     caption = inspect.cleandoc(caption)
-    below = f"<figcaption>{html.escape(caption)}</figcaption>"
-    shown = f'<figure style="margin: 0">{film_html(frames, axis, names, fig, curves)}{below}</figure>'
-    _publish({"text/html": shown, "text/plain": caption}, "film", caption=caption)
+    shown = {"text/html": film_html(frames, axis, names, fig, curves), "text/markdown": "", "text/plain": caption}
+    _publish(shown, "film", caption=caption)
+    publish_display_data({"text/markdown": f"*{caption}*"})
 
 
 def table(

@@ -2,18 +2,16 @@
 
 import argparse
 import contextlib
-import fcntl
 import os
 import sys
 import time
 from pathlib import Path
 
 import execute
+import export
 import facts
+import filelock
 import merge
-import page
-import schedule
-import typeset
 from errors import BuildError
 
 HERE = Path(__file__).resolve().parent
@@ -35,7 +33,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 def build(options: argparse.Namespace) -> None:
     """Everything, or a BuildError; the previous PDF and page stay until the new ones are whole."""
-    typeset.check_tools(["pandoc"] if options.page else typeset.NEEDED)
+    export.check_tools(["pandoc"] if options.page else export.NEEDED)
     if os.environ.get("RETRAIN", "") not in ("", "0", "1", "all"):
         raise BuildError(f"RETRAIN={os.environ['RETRAIN']} is unknown: 1 trains all models anew, all also the records.")
     folder = options.build.resolve()
@@ -45,26 +43,22 @@ def build(options: argparse.Namespace) -> None:
         tiny = execute.reduced_parameters(options.parameters) if options.reduced else {}
         for path in notebooks:
             execute.check_parameters(path, tiny.get(path.stem, {}))
-        started, jobs = time.time(), schedule.share_processors()
+        started, jobs = time.time(), execute.share_processors()
         if options.reduced:
             # tiny models do not belong beside the shipped ones
             os.environ["MODELS"] = os.environ.get("MODELS") or str(folder / "models")
         if retrain := os.environ.get("RETRAIN") not in (None, "", "0"):
             os.environ["RETRAIN_SINCE"] = str(_retrain_since(folder, started))
         anew = retrain or os.environ.get("FORCE") not in (None, "", "0")
-        seconds = schedule.run_all(notebooks, folder, tiny, anew, jobs)
-        begin = time.monotonic()
-        whole = merge.merge([folder / path.name for path in notebooks])
-        for entry, spent in zip(whole.metadata.report.notebooks, seconds, strict=True):
-            entry["seconds"] = spent
-        whole.metadata.report |= {"title": facts.title_block(options.reduced), "run": facts.run_facts(started, jobs)}
-        made, wide = [page.write_html(whole, folder)], []
-        print(f"{'HTML':32} {time.monotonic() - begin:7.1f} s", flush=True)
+        execute.run_all(notebooks, folder, tiny, anew, jobs)
+        executed = [folder / path.name for path in notebooks]
+        whole = merge.merge(executed, facts.title_block(options.reduced), facts.run_facts(started, jobs))
+        with _timed("HTML"):
+            made, wide = [export.write_page(whole, folder)], []
         if not options.page:
-            begin = time.monotonic()
-            pdf, wide = typeset.make_pdf(typeset.write_latex(whole, folder))
+            with _timed("LaTeX"):
+                pdf, wide = export.make_pdf(export.write_latex(whole, folder))
             made.append(pdf)
-            print(f"{'LaTeX':32} {time.monotonic() - begin:7.1f} s")
         targets = [publish(file, options.output.resolve().with_suffix(file.suffix)) for file in made]
         (folder / RETRAIN).unlink(missing_ok=True)
         for line in wide:
@@ -76,14 +70,20 @@ def build(options: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
+def _timed(what: str):
+    begin = time.monotonic()
+    yield
+    print(f"{what:32} {time.monotonic() - begin:7.1f} s", flush=True)
+
+
+@contextlib.contextmanager
 def _only_build(folder: Path):
     """Hold the folder's lock, or say that somebody else does."""
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BuildError(f"another build is at work in {folder}: wait for it to end.") from None
-        yield
+    try:
+        with filelock.FileLock(folder / ".lock", timeout=0):
+            yield
+    except filelock.Timeout:
+        raise BuildError(f"another build is at work in {folder}: wait for it to end.") from None
 
 
 def _retrain_since(folder: Path, now: float) -> float:

@@ -1,22 +1,39 @@
-"""One notebook's run: parameters checked, papermill, a failing cell named."""
+"""Run the notebooks with papermill: several at once, each in a process of its own; one that still holds is kept."""
 
 import ast
+import contextlib
+import hashlib
+import importlib.metadata
 import json
 import logging
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 import threading
+import time
 import tomllib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
+import joblib
 import nbformat
 import papermill
+import torch
+import zmq
 from errors import BuildError
 from jupyter_core.paths import jupyter_runtime_dir
 from traitlets.config import Config
 
+import helpers
+from helpers import store
+from helpers.compute import device_name
+
+HELPERS = Path(helpers.__file__).parent
 REDUCED = Path(__file__).with_name("reduced.toml")
+LIBRARIES = ("torch", "torchvision", "torchmetrics", "numpy", "scipy", "matplotlib")
 
 
 def find(folder: Path) -> list[Path]:
@@ -27,9 +44,12 @@ def find(folder: Path) -> list[Path]:
     return notebooks
 
 
+# Parameters.
+
+
 def reduced_parameters(path: Path = REDUCED) -> dict[str, dict]:
     """Each notebook's parameters for a tiny run, by its name without suffix."""
-    return tomllib.loads(path.read_text())
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def tagged(notebook: nbformat.NotebookNode, tag: str) -> list[nbformat.NotebookNode]:
@@ -73,11 +93,153 @@ def _alike(value: object, default: object) -> bool:
     return not isinstance(value, int | float) or value >= (1 if isinstance(default, int) and default else 0)
 
 
-def run(source: Path, target: Path, parameters: dict) -> None:
-    """Execute `source` into `target`, which a failed run leaves partly executed.
+# What still holds.
 
-    Kernel and build talk by files in Jupyter's runtime folder: two kernels that start at once may choose one port.
+
+def fingerprint(notebook: Path, parameters: dict) -> str:
+    """A hash of what decides a notebook's outputs, models apart: cells, parameters, helpers, libraries, machine."""
+    cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, as_version=4).cells]
+    code = "\n".join(source for kind, source in cells if kind == "code")
+    parts = [
+        cells,
+        parameters,
+        [(path.name, path.read_text(encoding="utf-8")) for path in sorted(_imported(code, set()))],
+        [importlib.metadata.version(name) for name in LIBRARIES],
+        device_name(),
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _imported(code: str, seen: set[Path]) -> set[Path]:
+    """The files of `helpers` that some code imports, directly or by one another."""
+    names = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module == "helpers":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("helpers."):
+            names.add(node.module.split(".")[1])
+    for path in (HELPERS / f"{name}.py" for name in names):
+        if path.is_file() and path not in seen:
+            seen.add(path)
+            _imported(path.read_text(encoding="utf-8"), seen)
+    return seen
+
+
+def recall(executed: Path, mark: str) -> float | None:
+    """The seconds that the notebook once took if it can be used again, or None."""
+    try:
+        note = nbformat.read(executed, as_version=4).metadata["reuse"]
+    except (OSError, ValueError, KeyError):
+        return None
+    if note["fingerprint"] != mark or any(_weights(line.split()[0]) != line.split()[1] for line in note["models"]):
+        return None
+    return note["seconds"]
+
+
+def _remember(executed: Path, mark: str, seconds: float, models: list[str]) -> None:
+    """Note in an executed notebook what it came from; models: lines "NAME-HASH SHA256" of those it used."""
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.metadata["reuse"] = {"fingerprint": mark, "seconds": seconds, "models": sorted(set(models))}
+    nbformat.write(notebook, executed)
+
+
+def _weights(stem: str) -> str:
+    """SHA-256 of a model's weights, or "" if there are none."""
+    path = store.folder() / f"{stem}.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+# Many notebooks, from the build's side.
+
+
+def share_processors() -> int:
+    """How many notebooks run at once ($JOBS, else two where there are two processors), each with its share of threads.
+
+    $OMP_NUM_THREADS, where it is set, stays; this process takes the same number, since outputs may depend on it.
     """
+    processors, wish = joblib.cpu_count(), os.environ.get("JOBS") or None
+    if wish is not None and not (wish.isdecimal() and int(wish) >= 1):
+        raise BuildError(f"JOBS={wish} must be a whole number of notebooks to run at once, at least 1.")
+    jobs = int(wish) if wish else min(2, processors)
+    if not os.environ.get("OMP_NUM_THREADS"):  # else torch has read it, here as it will there
+        threads = max(1, processors // jobs)
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        torch.set_num_threads(threads)
+    return jobs
+
+
+def run_all(notebooks: list[Path], folder: Path, parameters: dict[str, dict], anew: bool, jobs: int) -> None:
+    """Execute notebooks into `folder`, the last first as they take longest.
+
+    One that was executed before and for which nothing has changed since is kept, unless anew. The first that fails ends
+    the others.
+    """
+    marks = {path: fingerprint(path, parameters.get(path.stem, {})) for path in notebooks}
+    waiting, running = [], {}
+    for path in notebooks:
+        if anew or (seconds := recall(folder / path.name, marks[path])) is None:
+            waiting.append(path)
+        else:
+            print(f"{path.name:32} {seconds:7.1f} s, reused: nothing it depends on has changed", flush=True)
+    with contextlib.ExitStack() as ending:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                path = waiting.pop()
+                process = ending.enter_context(_process(path, folder / path.name, parameters.get(path.stem, {})))
+                running[path] = process, time.monotonic()
+            time.sleep(0.1)
+            for path, (process, begin) in list(running.items()):
+                if process.poll() is None:
+                    continue
+                del running[path]
+                target = folder / path.name
+                if process.returncode:
+                    said = _take_note(target, "failed")
+                    raise BuildError(said or f"{path.name}: its process ended with status {process.returncode}.")
+                seconds = time.monotonic() - begin
+                _remember(target, marks[path], seconds, _take_note(target, "models").splitlines())
+                print(f"{path.name:32} {seconds:7.1f} s", flush=True)
+
+
+@contextlib.contextmanager
+def _process(source: Path, target: Path, parameters: dict) -> Iterator[subprocess.Popen]:
+    """A process that runs one notebook; it is ended with the context, and ends by itself when this process dies."""
+    for what in ("models", "failed"):
+        _take_note(target, what)  # what a run that was killed has left
+    command = [sys.executable, __file__, source, target, json.dumps(parameters)]
+    runtime = tempfile.mkdtemp(dir=_short_folder())  # private, as HOME may not be writable
+    paths = os.pathsep.join(filter(None, [str(HELPERS.parent), os.environ.get("PYTHONPATH")]))
+    settings = os.environ | {"JUPYTER_RUNTIME_DIR": runtime, "PYTHONPATH": paths}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, env=settings)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdin.close()
+        shutil.rmtree(runtime, ignore_errors=True)
+
+
+def _short_folder() -> str:
+    """A folder for temporary files; the system's own where $TMPDIR is too long for the name of a socket."""
+    usual = tempfile.gettempdir()
+    short = [folder for folder in ("/tmp", "/var/tmp") if os.access(folder, os.W_OK)]
+    return usual if len(usual) < 60 or not short else short[0]
+
+
+def _take_note(target: Path, what: str) -> str:
+    """What `main` or the notebook left beside the target, "" if nothing; it is removed."""
+    path = target.with_suffix(f".{what}")
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    path.unlink(missing_ok=True)
+    return text
+
+
+# One notebook, in its own process.
+
+
+def run(source: Path, target: Path, parameters: dict) -> None:
+    """Execute `source` into `target`, which a failed run leaves partly executed."""
     logging.getLogger("papermill").setLevel(logging.ERROR)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a Ctrl-C leaves behind is no news
     os.environ |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PLATFORM_DIRS": "1"}  # both silence start-up notes
@@ -92,7 +254,7 @@ def run(source: Path, target: Path, parameters: dict) -> None:
                 progress_bar=False,
                 cwd=str(source.parent),
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-                config=Config(KernelManager={"transport": "ipc", "ip": f"{jupyter_runtime_dir()}/{os.getpid()}"}),
+                config=Config(KernelManager=_connection()),
             )
     except papermill.PapermillExecutionError as error:
         number = 1 + sum(c.cell_type == "code" for c in nbformat.read(source, 4).cells[: _position(source, error)])
@@ -108,19 +270,25 @@ def run(source: Path, target: Path, parameters: dict) -> None:
         raise BuildError(f"{source.name}: {what} (copy so far: {target})") from None
 
 
+def _connection() -> dict[str, str]:
+    """How kernel and build talk: by files of the runtime folder, as two kernels that start at once may choose one port.
+
+    By ports nevertheless where such files are refused, as they are on Windows.
+    """
+    path = f"{jupyter_runtime_dir()}/{os.getpid()}"
+    try:
+        with zmq.Context() as context, context.socket(zmq.REP) as probe:
+            probe.bind(f"ipc://{path}-probe")
+    except zmq.ZMQError:
+        return {"transport": "tcp"}
+    return {"transport": "ipc", "ip": path}
+
+
 def _position(source: Path, error: papermill.PapermillExecutionError) -> int:
     """Index of the failing cell in the source, which lacks papermill's injected cells."""
     cells = nbformat.read(source, 4).cells
     same = [i for i, cell in enumerate(cells) if cell.cell_type == "code" and cell.source == error.source]
     return min(same, key=lambda i: abs(i - error.cell_index)) if same else 0
-
-
-def note(target: Path, what: str) -> str:
-    """What `main` or the notebook left beside the target, "" if nothing; it is removed."""
-    path = target.with_suffix(f".{what}")
-    text = path.read_text() if path.exists() else ""
-    path.unlink(missing_ok=True)
-    return text
 
 
 def _end_with_parent() -> None:
@@ -130,14 +298,14 @@ def _end_with_parent() -> None:
 
 
 def main(source: str, target: str, parameters: str) -> int:
-    """One notebook for `schedule`; beside the target stand what models it used, and what failed, if anything."""
+    """One notebook; beside the target stand what models it used, and what failed, if anything."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["MODELS_USED"] = str(Path(target).with_suffix(".models"))
     try:
         run(Path(source), Path(target), json.loads(parameters))
     except (BuildError, OSError) as error:
         try:
-            Path(target).with_suffix(".failed").write_text(str(error))
+            Path(target).with_suffix(".failed").write_text(str(error), encoding="utf-8")
         except OSError:  # the disk is full
             print(error, file=sys.stderr)
         return 1

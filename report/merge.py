@@ -1,67 +1,83 @@
-"""The executed notebooks as one, reduced to what `helpers.publish` marked."""
+"""The executed notebooks as one, reduced to what `helpers.publish` marked, in the order of print and numbered."""
 
 import re
-import uuid
+from itertools import groupby
 from pathlib import Path
 
+import jinja2
 import nbformat
-from arrange import arrange
+import prose
 from errors import BuildError
 from execute import parameters_of
 
 QUESTIONS = [f"{part}-{letter}" for part in ("RD", "GAN") for letter in "abcde"]
 HIDDEN = {"parameters", "injected-parameters", "papermill-error-cell-tag"}
-WIDGETS = "application/vnd.jupyter.widget-state+json"
+FURTHER = re.compile(r"\A(#{2,4}) +Going further: *(.)([^\n]*)")
+OPENING = """# Going further {#sec-further}
+
+Depth beyond what was asked, for each section where it was left."""
+Cell = nbformat.NotebookNode
 
 
-def merge(paths: list[Path]) -> nbformat.NotebookNode:
-    """One notebook of all executed ones; its metadata.report holds `answers`, `checks` and `notebooks`."""
-    whole = nbformat.v4.new_notebook()
-    report = {"answers": [], "checks": [], "notebooks": []}
-    states: dict = {}
+def merge(paths: list[Path], title: dict, run: dict) -> nbformat.NotebookNode:
+    """One notebook of all executed ones, which still has to be numbered (`number`).
+
+    Its metadata.report holds `title` and `run` (see facts), `answers`, `checks`, and `notebooks`: names and parameters.
+    """
+    whole, report = (
+        nbformat.v4.new_notebook(),
+        {"title": title, "run": run, "answers": [], "checks": [], "notebooks": []},
+    )
     chapters = []
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
-        states |= notebook.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {})
-        report["notebooks"].append({"name": path.name, "parameters": parameters_of(notebook)})
+        seconds = notebook.metadata.get("reuse", {}).get("seconds", 0.0)
+        report["notebooks"].append({"name": path.name, "parameters": parameters_of(notebook), "seconds": seconds})
         shown = [cell for cell in notebook.cells if HIDDEN.isdisjoint(cell.metadata.get("tags", []))]
-        chapters.append((path.stem.partition("_")[2], [_adopt(cell, path.stem, report) for cell in shown]))
+        shown = [cell for cell in shown if cell.cell_type != "raw"]
+        chapters.append((path.stem.partition("_")[2], [_reduced(cell, path.stem, report) for cell in shown]))
+    report["answers"].sort(key=lambda answer: QUESTIONS.index(answer["question"]))
     whole.cells = arrange(chapters)
     _gather_checks(whole.cells)
-    whole.metadata.widgets = {WIDGETS: {"version_major": 2, "version_minor": 0, "state": states}}
-    report["answers"].sort(key=lambda answer: QUESTIONS.index(answer["question"]))
+    whole.cells.append(_markdown(_appendix(report)))
     whole.metadata.report = report
     nbformat.validate(whole)
     return whole
 
 
-def _adopt(cell: nbformat.NotebookNode, stem: str, report: dict) -> nbformat.NotebookNode:
-    """The cell with an id of its own, its attachments' names made unique, its outputs only those of the report."""
-    cell = nbformat.from_dict(cell)
-    cell.id = uuid.uuid4().hex[:12]
+# One cell.
+
+
+def _markdown(source: str, *tags: str) -> Cell:
+    return nbformat.v4.new_markdown_cell(source, metadata={"tags": list(tags)})
+
+
+def _reduced(cell: Cell, stem: str, report: dict) -> Cell:
+    """The cell with labelled headings, its outputs only those of the report; answers and checks are listed."""
+    tags, name = cell.metadata.get("tags", []), stem.partition("_")[2]
     if cell.cell_type == "markdown":
-        if "attachments" in cell:
-            cell.attachments = {f"{stem}-{name}": data for name, data in cell.attachments.items()}
-            cell.source = cell.source.replace("(attachment:", f"(attachment:{stem}-")
-        cell.source = _label_headings(cell.source, stem)
-        if "question" in cell.metadata.get("tags", []):
-            cell.source = re.sub(r"(?m)^> ?", "", cell.source)
-    elif cell.cell_type == "code":
-        show = "show" in cell.metadata.get("tags", [])
-        cell.outputs = [kept for output in cell.outputs if (kept := _reduce(output, show))]
-        for output in cell.outputs:
-            _enter(output.metadata.report, stem, report)
-    return cell
+        source = re.sub(r"(?m)^> ?", "", cell.source) if "question" in tags else cell.source
+        return _markdown(_labelled(source, name), *tags)
+    new = nbformat.v4.new_code_cell(cell.source, metadata=cell.metadata)
+    new.outputs = [kept for output in cell.outputs if (kept := _kept(output, "show" in tags))]
+    for output in new.outputs:
+        if output.metadata.report.kind == "prose":
+            output.data["text/markdown"] = _labelled(output.data["text/markdown"], name)
+        _list(output.metadata.report, stem, report)
+    return new
 
 
-def _label_headings(source: str, stem: str) -> str:
-    """`# 3. The echo` becomes `# The echo {#sec-NAME}`, `## RD-c: …` gets {#sec-rd-c}; LaTeX numbers them."""
-    source = re.sub(r"\A# +(?:\d+\.\s*)?(.+)", rf"# \1 {{#sec-{stem.partition('_')[2]}}}", source)
-    question = r"(?m)^## +((?:RD|GAN)-[a-e])\b([^{\n]*)$"
-    return re.sub(question, lambda m: f"## {m[1]}{m[2]} {{#sec-{m[1].lower()}}}", source, count=1)
+def _labelled(text: str, name: str) -> str:
+    """`# 3. The echo` becomes `# The echo {#sec-NAME}`, `## RD-c: …` gets {#sec-rd-c}, others one of words."""
+    text = re.sub(r"\A# +(?:\d+\.\s*)?(.+)", rf"# \1 {{#sec-{name}}}", text)
+    text = re.sub(
+        r"(?m)^## +((?:RD|GAN)-[a-e])\b([^{\n]*)$", lambda m: f"## {m[1]}{m[2]} {{#sec-{m[1].lower()}}}", text
+    )
+    words = r"(?m)^## +(?!Going further)([^{\n]+)$"
+    return re.sub(words, lambda m: f"## {m[1]} {{#sec-{name}-{re.sub('[^a-z]+', '-', m[1].lower())}}}", text)
 
 
-def _reduce(output: nbformat.NotebookNode, show: bool) -> nbformat.NotebookNode | None:
+def _kept(output: Cell, show: bool) -> Cell | None:
     """The output as display data with report metadata, or None if the report leaves it out."""
     if "report" in output.get("metadata", {}):
         return output
@@ -71,7 +87,7 @@ def _reduce(output: nbformat.NotebookNode, show: bool) -> nbformat.NotebookNode 
     return nbformat.v4.new_output("display_data", {"text/plain": text}, metadata={"report": {"kind": "text"}})
 
 
-def _enter(fact: dict, stem: str, report: dict) -> None:
+def _list(fact: dict, stem: str, report: dict) -> None:
     """List an answer or a check for the opening page and the appendix."""
     if fact["kind"] == "answer":
         if fact["question"] not in QUESTIONS:
@@ -90,7 +106,83 @@ def _brief(text: str) -> str:
     return f"{brief} {more[0]}" if len(brief) < 50 and more else brief
 
 
-def _gather_checks(cells: list[nbformat.NotebookNode]) -> None:
+# The order of print.
+
+
+def arrange(chapters: list[tuple[str, list[Cell]]]) -> list[Cell]:
+    """The cells of all chapters (NAME, cells) in the report's order.
+
+    First the main text, each chapter with a line that names what of it went to the appendix; then a Markdown cell with
+    the tag "appendix", behind which the appendix goes on; then the sections "Going further: …". Sections that hold only
+    widgets get the tag "screen", and "live" if there is no film in them, which needs no kernel.
+    """
+    main, further = [], []
+    for name, cells in chapters:
+        _tag_screens(cells)
+        kept, moved = _split(cells)
+        main += kept
+        links = []
+        for number, section in enumerate(moved, 1):
+            label = f"sec-further-{name.replace('_', '-')}-{number}"
+            links.append(f"[{_retitle(section, label, name)}](#{label})")
+            further += section
+        if links:
+            main.append(_markdown(f"*Going further*, in [appendix](#sec-further): {'; '.join(links)}."))
+    return [*main, _markdown(OPENING if further else "", "appendix"), *further]
+
+
+def _level(cell: Cell) -> int:
+    """1 to 6 for a cell that begins with a heading, 0 for any other."""
+    found = re.match(r"(#{1,6}) ", cell.source) if cell.cell_type == "markdown" else None
+    return len(found[1]) if found else 0
+
+
+def _split(cells: list[Cell]) -> tuple[list, list[list]]:
+    """The cells that stay, and each section "Going further": up to the next heading of its level or above."""
+    kept, moved, inside = [], [], 0
+    for cell in cells:
+        if level := _level(cell):
+            if FURTHER.match(cell.source):
+                inside = level
+                moved.append([])
+            elif level <= inside:
+                inside = 0
+        (moved[-1] if inside else kept).append(cell)
+    return kept, moved
+
+
+def _retitle(section: list[Cell], label: str, name: str) -> str:
+    """Make a section one of the appendix: level 2, its label, and where it comes from. Returns what the link says."""
+    shift = _level(section[0]) - 2
+    for cell in section:
+        if shift and _level(cell):
+            cell.source = cell.source[shift:]
+    marks, first, rest = FURTHER.match(section[0].source).groups()
+    text = FURTHER.sub("", section[0].source, count=1).strip()
+    origin = f"*Continues [section](#sec-{name}).* "  # run in, so that no page ends between it and the text
+    section[0].source = f"{marks} {first.upper()}{rest} {{#{label}}}\n\n{origin}{text}"
+    return first + rest
+
+
+def _tag_screens(cells: list[Cell]) -> None:
+    """Tag the sections whose widgets are all that they show."""
+    counter = 0
+
+    def section_of(cell: Cell) -> int:
+        nonlocal counter
+        counter += bool(_level(cell))
+        return counter
+
+    for _, group in groupby(cells, section_of):
+        section = list(group)
+        widgets = any("widget" in cell.metadata.get("tags", []) for cell in section)
+        outputs = [output for cell in section for output in cell.get("outputs", [])]
+        if widgets and all(output.metadata.report.kind == "film" for output in outputs):
+            for cell in section:
+                cell.metadata.tags = [*cell.metadata.get("tags", []), "screen"] + ["live"] * (not outputs)
+
+
+def _gather_checks(cells: list[Cell]) -> None:
     """Checks between which the report shows nothing else become one output that lists them."""
     group = None
     for cell in cells:
@@ -104,9 +196,51 @@ def _gather_checks(cells: list[nbformat.NotebookNode]) -> None:
                 group = None
                 kept.append(output)
             elif group is None:
-                group = {"kind": "checks", "checks": [fact]}
-                kept.append(nbformat.v4.new_output("display_data", output.data, metadata={"report": group}))
-                group = kept[-1].metadata.report
+                group = [fact]
+                facts_of_all = {"report": {"kind": "checks", "checks": group}}
+                kept.append(nbformat.v4.new_output("display_data", output.data, metadata=facts_of_all))
+                group = kept[-1].metadata.report.checks
             else:
-                group["checks"].append(fact)
+                group.append(fact)
         cell.outputs = kept
+
+
+def _appendix(report: dict) -> str:
+    """Checks, how the report was made, and the code, as Markdown."""
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, comment_start_string="{##")
+    environment.filters |= {"plain": prose.plain, "number": prose.number}
+    template = Path(__file__).with_name("template") / "appendix.md.j2"
+    return environment.from_string(template.read_text(encoding="utf-8")).render(report=report, run=report["run"])
+
+
+# The numbers of print.
+
+
+def number(whole: nbformat.NotebookNode) -> tuple[dict[str, str], list[dict]]:
+    """The numbers that LaTeX gives to sections, figures and tables, by label; and the contents of the page.
+
+    Sections of two levels, letters in place of chapters' numbers in the appendix. Contents: level, label and title.
+    """
+    numbers, contents = {}, []
+    chapter, section, letters = 0, 0, False
+    counts = {"figure": 0, "table": 0}
+    for cell in whole.cells:
+        if "screen" in cell.metadata.get("tags", []):
+            continue  # LaTeX never sees it
+        if "appendix" in cell.metadata.get("tags", []):
+            chapter, letters = 0, True
+        texts = [cell.source] if cell.cell_type == "markdown" else []
+        for output in cell.get("outputs", []):
+            fact = output.metadata.report
+            if fact.kind in counts:
+                counts[fact.kind] += 1
+                numbers[fact.label] = str(counts[fact.kind])
+            elif fact.kind == "prose":
+                texts.append(output.data["text/markdown"])
+        for text in texts:
+            for marks, title, label in re.findall(r"(?m)^(##?) +(.*?) \{#([^}]+)\}$", text):
+                chapter, section = (chapter + 1, 0) if marks == "#" else (chapter, section + 1)
+                mark = chr(ord("A") + chapter - 1) if letters else str(chapter)
+                numbers[label] = mark + f".{section}" * (section > 0)
+                contents.append({"level": len(marks), "label": label, "title": title})
+    return numbers, contents

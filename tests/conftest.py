@@ -19,6 +19,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "report"))  # its modules are scripts beside build.py, no package
 
+import facts  # noqa: E402
 import merge  # noqa: E402
 
 torch.set_num_threads(1)  # two test processes run at once, and rounding depends on the number of threads
@@ -87,12 +88,16 @@ class Workshop:
         ]
         nbformat.write(notebook, self.notebooks / f"{name}.ipynb")
 
-    def merged(self, markdown: str) -> nbformat.NotebookNode:
-        """A notebook that was not executed, merged for the report, with a cell of this Markdown at its end."""
-        self.write("01_only")
-        whole = merge.merge(sorted(self.notebooks.iterdir()))
-        whole.cells.append(nbformat.v4.new_markdown_cell(markdown))
-        return whole
+    def merged(self, markdown: str, *outputs: dict) -> nbformat.NotebookNode:
+        """A notebook that was not executed, merged for the report, with such outputs and a cell at its end."""
+        self.write("01_only", "pass")
+        path = self.notebooks / "01_only.ipynb"
+        notebook = nbformat.read(path, 4)
+        for fact in outputs:
+            notebook.cells[-1].outputs.append(nbformat.v4.new_output("display_data", {}, metadata={"report": fact}))
+        notebook.cells.append(nbformat.v4.new_markdown_cell(markdown))
+        nbformat.write(notebook, path)
+        return merge.merge([path], facts.title_block(reduced=True), facts.run_facts(0, 1))
 
     def start(self, *options: str, **environment: str) -> subprocess.Popen:
         """Start report/build.py as make does, in a process group of its own; models go to a folder at first empty."""

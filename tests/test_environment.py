@@ -15,7 +15,8 @@ def test_environment_agrees_with_pyproject() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     python = f"python{project['requires-python']}"
     wanted = map(Requirement, [python, *project["dependencies"], *project["optional-dependencies"]["dev"]])
-    listed = [Requirement(line) for line in environment["dependencies"] if isinstance(line, str)]
+    *conda, pip = environment["dependencies"]
+    listed = [Requirement(line) for line in [*conda, *pip["pip"]] if not line.startswith("-e")]
     given = {line.name: line.specifier for line in listed if line.name not in ONLY_CONDA}
     assert given == {CONDA_NAMES.get(line.name, line.name): line.specifier for line in wanted}
     assert environment["channels"] == ["conda-forge", "nodefaults"]

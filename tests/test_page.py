@@ -1,0 +1,180 @@
+"""The page in a real browser: complete in itself, its formulas those of the TeX, films that move by keys."""
+
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import export
+import numpy as np
+import pytest
+from conftest import Workshop
+from errors import BuildError
+from PIL import Image
+
+FORMULAS = {
+    "root": r"\sqrt{x}",
+    "hat": r"\hat x",
+    "sum": r"\sum_{i=1}^n x",
+    "bracket": r"\left(\frac{\tfrac12}{x}\right)",
+}
+CELLS = (
+    r"""publish.say(r'''## RD-a: sound
+
+The [figure](#fig-line), the [table](#tab-one), the [equation](#eq:one) and \eqref{eq:two} agree with
+[Kingma & Welling 2014](#cite-kingma2014), as $β \to 0$:
+
+$$\int_0^1 \sqrt{\frac{x}{2}}\,\mathrm dx \ge -1 . \label{eq:one}$$
+
+\begin{align} a &= \sqrt[3]{b} \label{eq:two}\\ c &= d < \tfrac12 \end{align}
+
+and wide: $$"""
+    + " + ".join(f"x_{{{k}}}" for k in range(80))
+    + r"""$$''')""",
+    *(f"publish.say(r'''$${formula}$$''')" for formula in FORMULAS.values()),
+    "publish.answer('RD-a', 'It is $x^2$. More.', '$x = 2$')",
+    "import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nax.plot([1, 2])\n"
+    "publish.figure(fig, 'fig-line', 'It rises *slowly* & surely.')",
+    "import pandas as pd\nframe = pd.DataFrame({str(k): [1.5, -0.25] for k in range(40)}, index=['p', 'q'])\n"
+    "publish.table(frame, 'tab-one', 'Few numbers.')",
+    "publish.check('one is one', 1, 1, 1e-9)",
+    "import torch\nimages = torch.linspace(-1, 1, 5).reshape(5, 1, 1, 1).expand(5, 1, 28, 28)\n"
+    "publish.film({'up': images, 'down': images.flip(0)}, 'From black to white.', axis='step')",
+)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """Page and, where there is LaTeX, PDF of one small notebook."""
+    if shutil.which("pandoc") is None and not os.environ.get("CI"):
+        pytest.skip("pandoc not installed: `make setup` as root installs what the page needs.")
+    workshop = Workshop(tmp_path_factory.mktemp("page"))
+    workshop.write("01_small", *CELLS)
+    done = workshop.build(*([] if shutil.which("xelatex") else ["--page"]))
+    assert done.returncode == 0, done.stderr
+    return workshop
+
+
+@pytest.fixture(scope="module")
+def body(built: Workshop) -> str:
+    return built.page.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def tab(built: Workshop) -> Iterator:
+    """The page in headless Chromium without network; skipped where there is none, except in CI, where that fails."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        chromium = None
+    if chromium is None:
+        if os.environ.get("CI"):
+            pytest.fail("chromium or playwright is missing.")
+        pytest.skip("no chromium with playwright on this machine: `make test` as root installs both.")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        opened = running.new_context(
+            offline=True, viewport={"width": 1200, "height": 900}, device_scale_factor=4
+        ).new_page()
+        opened.complaints = []
+        opened.on("console", lambda message: opened.complaints.append(message.text))
+        opened.on("pageerror", lambda error: opened.complaints.append(str(error)))
+        opened.on("request", lambda asked: asked.url.startswith("http") and opened.complaints.append(asked.url))
+        opened.goto(built.page.as_uri())
+        opened.wait_for_function("window.MathJax?.startup?.promise")
+        opened.evaluate("MathJax.startup.promise")
+        yield opened
+        running.close()
+
+
+def ink(locator) -> np.ndarray:
+    """How dark each pixel is, 0 to 1."""
+    return 1 - np.asarray(Image.open(io.BytesIO(locator.screenshot())).convert("L"), dtype=float) / 255
+
+
+def test_the_page_needs_no_other_file(body: str, tab) -> None:
+    outside = re.sub(r"(?s)<script>.*?</script>", "", body)
+    assert not re.findall(r'\bsrc="(?!data:)|<link[^>]*href="(?!data:)|@import|url\((?!data:)', outside)
+    assert '<html lang="en-GB">' in body and '<meta name="author"' in body and tab.complaints == []
+
+
+def test_figures_tables_sections_and_sources_are_numbered_links(body: str) -> None:
+    links = [
+        '#fig-line">Figure\u00a01</a>',
+        '#tab-one">table\u00a01</a>',
+        '#cite-kingma2014">Kingma and Welling (2014)</a>',
+    ]
+    links += [
+        '<span class="number">1.1</span> RD-a: sound',
+        'href="#answer-RD-a"',
+        'id="answer-RD-a"',
+        "<b>Table 1.</b>",
+    ]
+    links += ['id="cite-kingma2014"', 'alt="It rises slowly &amp; surely."']
+    assert [link for link in links if link not in body] == []
+
+
+def test_formulas_are_those_of_the_tex(built: Workshop, body: str, tab) -> None:
+    """As many formulas, roots, fractions and numbers as in LaTeX, each root with ink, none of them in error."""
+    tex = (built.folder / "build" / "report.tex").read_text(encoding="utf-8").partition(r"\begin{document}")[2]
+    count = tab.evaluate("selector => document.querySelectorAll(selector).length", "mjx-container")
+    inside = {name: tab.locator(f"mjx-assistive-mml {name}").count() for name in ("msqrt", "mroot", "mfrac", "merror")}
+    assert count == body.count('<span class="math ') and inside["merror"] == 0
+    assert inside["msqrt"] + inside["mroot"] == len(re.findall(r"\\sqrt", tex)) == 3
+    assert inside["mfrac"] == len(re.findall(r"\\[td]?frac", tex)) == 4
+    marks = tab.locator("mjx-assistive-mml mlabeledtr > mtd:first-child").all_text_contents()
+    aux = (built.folder / "build" / "report.aux").read_text(encoding="utf-8")
+    known = dict(re.findall(r"\\newlabel\{(eq:[^}]*)\}\{\{([^}]+)\}", aux))
+    assert marks == ["(1)", "(2)", "(3)"] and known == {"eq:one": "1", "eq:two": "2"}
+    referred = tab.locator("mjx-assistive-mml [href^='#mjx-eqn']").all_text_contents()
+    assert referred == ["(1)", "(2)"]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_signs_have_ink_where_they_must_be(tab, name: str) -> None:
+    place = list(FORMULAS).index(name) + 3  # behind three of the text
+    drawn = ink(tab.locator(".math.display").nth(place).locator("mjx-container > svg"))
+    rows, columns = (np.flatnonzero(drawn.max(axis) > 0.5) for axis in (1, 0))
+    drawn = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = drawn.shape
+    filled = drawn > 0.4
+    if name == "root":  # the bar above all of x, and the hook at its left
+        assert filled[:3, width // 2 :].any(0).mean() > 0.9 and filled[height // 2 :, : width // 2].any()
+    elif name == "hat":  # above the letter, with a gap
+        assert filled[: height // 3].any() and not filled.any(1).all()
+    elif name == "sum":  # limits above and below the sign, with gaps
+        assert (np.diff(filled[:, : width * 2 // 3].any(1).astype(int)) == 1).sum() >= 2
+    else:  # both brackets as high as the formula
+        assert filled[:, : width // 4].any(1).mean() > 0.95 and filled[:, -width // 4 :].any(1).mean() > 0.95
+
+
+@pytest.mark.parametrize("width", [1200, 800, 390])
+def test_what_is_wide_scrolls_in_a_box_of_its_own(tab, width: int) -> None:
+    tab.set_viewport_size({"width": width, "height": 900})
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = tab.evaluate(
+        "[...document.querySelectorAll('figure .wide, .math.display')].map(b => [b.scrollWidth, b.clientWidth])"
+    )
+    assert sum(inner > outer for inner, outer in boxes) >= 2  # the table and the long sum
+    tab.set_viewport_size({"width": 1200, "height": 900})
+
+
+def test_the_film_moves_by_keys(tab) -> None:
+    slider = tab.get_by_role("slider").first
+    slider.focus()
+    before = ink(tab.locator("figure").last)
+    tab.keyboard.press("End")
+    assert np.abs(ink(tab.locator("figure").last) - before).max() > 0.5 and tab.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("markdown", "complaint"),
+    [("see [Nobody 1999](#cite-nobody1999)", "nobody1999"), ("see [figure](#fig-absent)", "fig-absent")],
+)
+def test_an_unsound_page_is_refused(workshop: Workshop, markdown: str, complaint: str) -> None:
+    with pytest.raises(BuildError, match=complaint):
+        export.write_page(workshop.merged(markdown), workshop.folder)
+    assert not Path(workshop.folder / "report.html").exists()
