@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import Workshop, wait_for
 
+from helpers import store
+
 pytestmark = pytest.mark.usefixtures("tex")
 OLD = b"yesterday's report"
 GOOD = 'publish.say("All is well.")'
@@ -53,6 +55,7 @@ def test_a_build_ended_while_it_trains_loses_nothing(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
     monkeypatch.setenv("MODELS", str(tmp_path / "whole"))
+    monkeypatch.setattr(store, "CHECKPOINT_SECONDS", store.CHECKPOINT_SECONDS)  # the notebook's cell changes it
     exec(TRAINING, {})
     workshop.write("01_trains", TRAINING)
     process = workshop.start("--page", PAUSE=str(tmp_path / "mark"))
