@@ -46,19 +46,23 @@ class SweepConfig:
     keep: bool = True  # whether the store keeps the networks, or their scores alone
 
     def __post_init__(self):
-        counts = ("layers", "width", "latent_dim", "epochs", "batch_size", "images")
-        require_count(**{name: getattr(self, name) for name in counts})
+        for name in ("layers", "width", "latent_dim", "epochs", "batch_size", "images"):
+            require_count(**{name: getattr(self, name)})
         require_count(0, seed=self.seed)
-        numbers = {"learning_rate": self.learning_rate, "warm_up": self.warm_up}
-        require_nonnegative(**numbers, **{f"betas[{k}]": beta for k, beta in enumerate(self.betas)})
+        require_nonnegative(learning_rate=self.learning_rate, warm_up=self.warm_up)
+        require_nonnegative(**{f"betas[{k}]": beta for k, beta in enumerate(self.betas)})
         if not self.betas or self.batch_size > self.images:
             raise ValueError(f"betas must not be empty and batch_size must not exceed images: {self}.")
 
 
-DEEP = SweepConfig((0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0), None, True, 2, 512, 32, 30, learning_rate=1e-3, keep=False)
+BETAS = (1e-4, 3.16e-4, 1e-3, 3.16e-3, 0.01, 0.0316, 0.1, 0.316, 1.0, 3.16, 10.0, 31.6, 100.0)
+DEEP = SweepConfig(
+    (0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0), binary=True,
+    layers=2, width=512, latent_dim=32, epochs=30, learning_rate=1e-3, keep=False,
+)  # fmt: skip
 RECIPES = {
-    "vae-sweep": SweepConfig(tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-8, 5))),
-    "echo-sweep": SweepConfig(tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-5, 3)), EchoConfig()),
+    "vae-sweep": SweepConfig(BETAS),
+    "echo-sweep": SweepConfig(BETAS[3:-2], EchoConfig()),
     "vae-binary": DEEP,
     "echo-binary": replace(DEEP, echo=EchoConfig()),
 }
@@ -66,10 +70,7 @@ RECIPES = {
 
 @functools.cache
 def pixels(split: str, binary: bool = False) -> Tensor:
-    """All images of a split as rows (N, 784) in [0, 1]; if `binary`, each pixel drawn once for all as 0 or 1.
-
-    The tensor is shared by all callers: do not write into it.
-    """
+    """All images of a split, rows (N, 784) in [0, 1] shared by all; if `binary`, each pixel drawn once as 0 or 1."""
     x = (data.mnist(split)[0].flatten(1) + 1) / 2
     if not binary:
         return x
@@ -157,50 +158,49 @@ class EchoVAE(BetaVAE):
 
 
 def train(config: SweepConfig, name: str) -> store.Trained:
-    """The sweep from the store, or trained now: its "scores" and, if kept, its "autoencoders".
+    """The sweep from the store, or trained now: "scores" and, if kept, "autoencoders".
 
     The scores are each member's mean rate and distortion on the test set, and its train_rate: (K,), float64.
     """
     x = pixels("train", config.binary)[: config.images]
-
-    def start() -> store.State:
-        model = EchoVAE(config) if config.echo else BetaVAE(config)
-        model.decoder[-1].bias.data[:] = x.mean(0).clamp(1e-3, 1 - 1e-3).logit().cpu()  # the best answer at rate 0
-        adam = torch.optim.Adam(model.to(device()).parameters(), config.learning_rate, fused=True)
-        scores = nn.Module()
-        for key in ("rate", "distortion", "train_rate"):
-            scores.register_buffer(key, torch.zeros(len(config.betas), dtype=torch.float64, device=device()))
-        kept, networks = {"scores": scores}, {"autoencoders": model}
-        kept, scratch = (kept | networks, {}) if config.keep else (kept, networks)
-        return store.State(kept, scratch, {"adam": adam}, Generator(device()).manual_seed(config.seed))
-
-    with store.training(name, asdict(config), start) as run:
-        model, scores = run.state.networks()["autoencoders"], run.state.modules["scores"]
+    betas, steps = torch.tensor(config.betas, device=x.device).unsqueeze(1), len(x) // config.batch_size
+    with store.training(name, asdict(config), lambda: _initial_state(config, x)) as run:
+        model, adam, rng = run.state.networks()["autoencoders"], run.state.optimizers["adam"], run.state.rng
         for epoch in run.epochs():
-            run.log({"loss": train_epoch(model, run.state.optimizers["adam"], x, epoch, run.state.rng)})
+            batches, losses = torch.randperm(len(x), generator=rng, device=x.device).split(config.batch_size), []
+            for step, batch in enumerate(batches[:steps]):
+                progress = (epoch + step / steps) / config.epochs
+                adam.param_groups[0]["lr"] = config.learning_rate * (1 - progress)
+                warmth = min(1.0, progress / config.warm_up) if config.warm_up else 1.0
+                losses.append(train_step(model, x[batch], betas * warmth, adam, rng) / len(betas))
+            run.log({"loss": sum(losses) / steps})
         if run.trained is None:
+            scores, test = run.state.modules["scores"], pixels("test", config.binary)
             scores.train_rate[:] = evaluate(model, x, config.seed)[0]
-            scores.rate[:], scores.distortion[:] = evaluate(model, pixels("test", config.binary), config.seed)
+            scores.rate[:], scores.distortion[:] = evaluate(model, test, config.seed)
     return run.trained
 
 
-def train_epoch(model: BetaVAE, adam: torch.optim.Optimizer, x: Tensor, epoch: int, rng: Generator) -> float:
-    """Minimise distortion + β · rate over the images x (N, 784) in random batches. Returns a member's mean loss."""
-    config, total = model.config, 0.0
-    betas = torch.tensor(config.betas, device=x.device).unsqueeze(1)
-    steps = len(x) // config.batch_size
-    batches = torch.randperm(len(x), generator=rng, device=x.device).split(config.batch_size)[:steps]
-    for step, batch in enumerate(batches):
-        progress = (epoch + step / steps) / config.epochs
-        adam.param_groups[0]["lr"] = config.learning_rate * (1 - progress)
-        warmth = min(1.0, progress / config.warm_up) if config.warm_up else 1.0
-        rate, distortion = model(x[batch], rng)
-        loss = (distortion + betas * warmth * rate).mean(1).sum()  # over members, none of which touches another
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        total += loss.item() / len(betas)
-    return total / steps
+def train_step(model: BetaVAE, x: Tensor, betas: Tensor, adam: torch.optim.Optimizer, rng: Generator) -> float:
+    """One step down the loss distortion + β · rate: the mean over images x (B, 784), the sum over betas (K, 1)."""
+    rate, distortion = model(x, rng)
+    loss = (distortion + betas * rate).mean(1).sum()
+    adam.zero_grad()
+    loss.backward()
+    adam.step()
+    return loss.item()
+
+
+def _initial_state(config: SweepConfig, x: Tensor) -> store.State:
+    """Networks, scores and optimiser before training on images x (N, 784)."""
+    model, scores = EchoVAE(config) if config.echo else BetaVAE(config), nn.Module()
+    model.decoder[-1].bias.data[:] = x.mean(0).clamp(1e-3, 1 - 1e-3).logit().cpu()  # the best output at rate 0
+    adam = torch.optim.Adam(model.to(device()).parameters(), config.learning_rate, fused=True)
+    for key in ("rate", "distortion", "train_rate"):
+        scores.register_buffer(key, torch.zeros(len(config.betas), dtype=torch.float64, device=device()))
+    kept, scratch = {"scores": scores}, {"autoencoders": model}
+    kept, scratch = (kept | scratch, {}) if config.keep else (kept, scratch)
+    return store.State(kept, scratch, {"adam": adam}, Generator(device()).manual_seed(config.seed))
 
 
 @torch.no_grad()
