@@ -83,7 +83,7 @@ def scores(images: Tensor, classifier: Classifier) -> dict[str, float]:
     """All scores of images (N, 1, 28, 28) in [−1, 1] against the 10 000 test images.
 
     Keys: those of NAMES (class_kl in nats) and confidence (mean of the largest class probability).
-    Raises ValueError for images that are not finite or leave [−1, 1].
+    Raises ValueError for images that are not floating point, not finite or leave [−1, 1].
     """
     features, reference = _features(images, classifier), reference_features(classifier)
     logits = in_batches(classifier.head, features)
@@ -109,25 +109,20 @@ def reference_features(classifier: Classifier) -> Tensor:
 
 def _features(images: Tensor, classifier: Classifier) -> Tensor:
     low, high = images.aminmax()
-    if not (low >= -1.0001 and high <= 1.0001):  # false for NaN, too
-        raise ValueError(f"images must have values in [−1, 1], but theirs go from {low:.4g} to {high:.4g}.")
+    if not (images.is_floating_point() and low >= -1.0001 and high <= 1.0001):  # false for NaN, too
+        raise ValueError(f"images must have values in [−1, 1], not {images.dtype} from {low:.4g} to {high:.4g}.")
     return in_batches(classifier.features, images)
 
 
-class _PrecomputedFeatures(nn.Module):
-    """The feature extractor that torchmetrics asks for: what it is given are features already."""
-
-    num_features = 64
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
+_identity = nn.Identity()  # the feature extractor that torchmetrics asks for: what it is given are features already
+_identity.num_features = 64
 
 
 def frechet_distance(features: Tensor, reference: Tensor) -> float:
     """Fréchet distance (Heusel et al. 2017, eq. 6) of features (N, 64) to (M, 64), both divided by the reference's
     root mean square: the scale of a classifier's features is arbitrary.
     """
-    metric = FrechetInceptionDistance(feature=_PrecomputedFeatures(), input_img_size=(64,)).set_dtype(torch.float64)
+    metric = FrechetInceptionDistance(_identity).set_dtype(torch.float64)
     return _distance(metric, features, reference).item()
 
 
@@ -139,7 +134,7 @@ def kernel_distance(features: Tensor, reference: Tensor) -> float:
     subset = min(1000, len(features), len(reference))
     with warnings.catch_warnings(), torch.random.fork_rng():
         warnings.simplefilter("ignore", UserWarning)  # it warns that it keeps all features: they are small here
-        metric = KernelInceptionDistance(feature=_PrecomputedFeatures(), subset_size=subset, subsets=50)
+        metric = KernelInceptionDistance(_identity, subsets=50, subset_size=subset)
         torch.manual_seed(0)
         return 1000 * _distance(metric, features, reference)[0].item()
 
@@ -159,7 +154,7 @@ def neighbour_scores(features: Tensor, reference: Tensor, k: int = 5) -> dict[st
     """
     if min(len(features), len(reference)) <= k:
         raise ValueError(f"both sets need more than k = {k} points, but have {len(features)} and {len(reference)}.")
-    reference_radii, radii = _reference_radii(reference, k), _radii(features, k)
+    reference_radii, radii = _radii(reference, k), _radii(features, k)
     hits, recalled, covered = torch.zeros(len(features), device=device()), [], []
     for part, radius in zip(reference.split(1000), reference_radii.split(1000), strict=True):
         distance = torch.cdist(part, features)
@@ -170,12 +165,10 @@ def neighbour_scores(features: Tensor, reference: Tensor, k: int = 5) -> dict[st
     return {key: share.double().mean().item() for key, share in shares.items()} | {"density": hits.mean().item() / k}
 
 
+@functools.lru_cache(2)  # so that those of a reference, shared by many samples, are computed once
 def _radii(points: Tensor, k: int) -> Tensor:
     """Distance of each point to its k-th neighbour; the nearest point is itself."""
     return torch.cat([torch.cdist(part, points).kthvalue(k + 1).values for part in points.split(1000)])
-
-
-_reference_radii = functools.lru_cache(1)(_radii)  # a reference is shared by many samples
 
 
 def class_divergence(labels: Tensor, reference: Tensor) -> float:

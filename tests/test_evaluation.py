@@ -75,8 +75,14 @@ def test_scores_of_real_images_and_of_noise(classifier):
 def test_images_out_of_range_are_refused(classifier, value):
     images = torch.zeros(2000, 1, 28, 28)
     images[7, 0, 3, 3] = value
-    with pytest.raises(ValueError, match="images must have values in"):
-        evaluation.frechet(images, classifier)
+    for measure in (evaluation.frechet, evaluation.scores):
+        with pytest.raises(ValueError, match="images must have values in"):
+            measure(images, classifier)
+
+
+def test_images_of_bytes_are_refused(classifier):
+    with pytest.raises(ValueError, match="not torch.uint8"):
+        evaluation.scores(torch.zeros(2000, 1, 28, 28, dtype=torch.uint8), classifier)
 
 
 @pytest.mark.parametrize("setting", [{"epochs": 0}, {"images": 2.5}, {"channels": 0}, {"seed": -1}])
