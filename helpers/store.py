@@ -82,21 +82,19 @@ class Run:
         if self.trained:
             return
         self._load_checkpoint()
-        total, saved = self.config["epochs"], time.monotonic()
-        with tqdm(total=total, initial=len(self.history), desc=self.name, unit="epoch") as bar:
-            for epoch in range(len(self.history), total):
-                begin = time.monotonic()
-                for network in self.state.networks().values():
-                    network.train()
-                yield epoch
-                if len(self.history) != epoch + 1:
-                    raise RuntimeError(f"{self.name}: each epoch must log its losses once.")
-                self.seconds += time.monotonic() - begin
-                bar.update()
-                bar.set_postfix({key: f"{value:.4g}" for key, value in self.history[-1].items()})
-                if time.monotonic() - saved > CHECKPOINT_SECONDS and epoch + 1 < total:
-                    self._save_checkpoint()
-                    saved = time.monotonic()
+        done, total, saved = len(self.history), self.config["epochs"], time.monotonic()
+        bar = tqdm(range(done, total), self.name, total, initial=done, unit="epoch")
+        for epoch in bar:
+            begin = time.monotonic()
+            nn.ModuleDict(self.state.networks()).train()
+            yield epoch
+            if len(self.history) != epoch + 1:
+                raise RuntimeError(f"{self.name}: each epoch must log its losses once.")
+            self.seconds += time.monotonic() - begin
+            bar.set_postfix({key: f"{value:.4g}" for key, value in self.history[-1].items()})
+            if time.monotonic() - saved > CHECKPOINT_SECONDS and epoch + 1 < total:
+                self._save_checkpoint()
+                saved = time.monotonic()
 
     def log(self, losses: dict[str, float]) -> None:
         """Record an epoch's losses. Raises FloatingPointError if one is not finite; the last checkpoint stays."""
@@ -109,6 +107,7 @@ class Run:
     def _load_model(self, since: float = 0.0) -> None:
         """Set `trained` if the store has the model, finished after `since`. Raises ValueError for a damaged file."""
         file, weights = self.path.with_suffix(".json"), self.path.with_suffix(".safetensors")
+        modules = nn.ModuleDict(self.state.modules)
         if not file.is_file():
             return
         try:
@@ -122,7 +121,7 @@ class Run:
             content = weights.read_bytes()
             if hashlib.sha256(content).hexdigest() != record["sha256"]:
                 raise ValueError("the SHA-256 of the weights is not the record's")
-            nn.ModuleDict(self.state.modules).load_state_dict(load(content))
+            modules.load_state_dict(load(content))
         except (OSError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             repair = f"restore them with `git checkout -- {file.parent}`, or delete them to train the model anew"
             reason = textwrap.shorten(str(error), 200)
@@ -130,8 +129,7 @@ class Run:
         if "MODELS_USED" in os.environ:
             with open(os.environ["MODELS_USED"], "a") as note:
                 note.write(f"{self.path.name} {record['sha256']}\n")
-        for module in self.state.modules.values():
-            module.eval().requires_grad_(False)
+        modules.eval().requires_grad_(False)
         self.trained = Trained(self.state.modules, record)
 
     def _save_model(self) -> None:
@@ -215,8 +213,7 @@ def training(name: str, config: dict, start: Callable[[], State]) -> Iterator[Ru
     Raises ValueError for a damaged file, RuntimeError if the block ends before the last epoch.
     """
     require_count(epochs=config["epochs"])
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng())
+    with torch.random.fork_rng(), contextlib.ExitStack() as stack:
         torch.manual_seed(config["seed"])
         run = Run(name, config, start(), folder() / f"{name}-{config_hash(config)}")
         retrain = config.get("keep", True) or os.environ.get("RETRAIN") == "all"
