@@ -51,7 +51,10 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: torch.Gene
 
     Of a LeakyReLU critic the gradient is a product of weights, wᵀ…M₂W₂M₁W₁. The masks Mₖ hold the slopes, 1 or SLOPE,
     at each x̂: constants almost everywhere, so one backward pass through the product gives the exact weight gradient.
+    Raises ValueError for another kind of critic.
     """
+    if not isinstance(critic, Critic) or {type(layer) for layer in critic.net} - {nn.Flatten, nn.Linear, nn.LeakyReLU}:
+        raise ValueError("the critic must be a networks.Critic of linear layers and LeakyReLUs, with no other layer.")
     *hidden, last = [layer for layer in critic.net if isinstance(layer, nn.Linear)]
     masks = []
     with torch.no_grad():
@@ -63,12 +66,15 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: torch.Gene
     gradient = last.weight.expand(len(x), -1)
     for layer, mask in zip(reversed(hidden), reversed(masks), strict=True):
         gradient = (gradient * mask) @ layer.weight
-    norm = (gradient.float() if gradient.dtype == torch.bfloat16 else gradient).square().sum(1)
+    norm = gradient.to(real.dtype).square().sum(1)  # autocast's gradient is bfloat16
     return ((norm + 1e-12).sqrt() - 1).square().mean()  # the square root's own gradient is infinite at 0
 
 
 def interpolate(real: Tensor, fake: Tensor, rng: torch.Generator | None = None) -> Tensor:
     """x̂ = ε real + (1 − ε) fake with one ε ~ U(0, 1) for each image, detached."""
+    if not (real.is_floating_point() and real.dtype == fake.dtype and real.shape == fake.shape):
+        found = f"{real.dtype} {tuple(real.shape)} and {fake.dtype} {tuple(fake.shape)}"
+        raise ValueError(f"real and fake images must have one floating dtype and one shape, not {found}.")
     epsilon = torch.rand(len(real), 1, 1, 1, generator=rng, device=real.device, dtype=real.dtype)
     return torch.lerp(fake.detach(), real.detach(), epsilon)
 
@@ -135,8 +141,8 @@ def train(config: GanConfig, name: str = "gan") -> store.Trained:
             if config.path_weight and epoch == 0:
                 networks["path_term"].warm_up(G, images, rng)
             for step, batch in enumerate(batches, start=epoch * steps):
+                remaining = 1 - step / steps / config.epochs if config.decay else 1
                 for key in ("generator", "critic"):
-                    remaining = 1 - step / steps / config.epochs if config.decay else 1
                     state.optimizers[key].param_groups[0]["lr"] = config.learning_rate * remaining
                 z = torch.randn(config.batch_size, config.latent_dim, generator=rng, device=device())
                 update_generator = (step + 1) % config.critic_steps == 0

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from helpers import evaluation, gan, store
 from helpers.gan import CONFIGS, SampleHistory
@@ -68,6 +69,35 @@ def test_penalty_of_a_linear_critic(length):
     penalty.backward()
     assert torch.isfinite(critic.net[1].weight.grad).all()  # also where the slope is zero
     assert all(layer.bias.grad is None for layer in (critic.net[1], critic.net[3]))
+
+
+class OtherCritic(nn.Module):
+    def __init__(self, *layers: nn.Module):
+        super().__init__()
+        self.net = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(1))
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm2d(1), nn.Conv2d(1, 4, 3), nn.ReLU()])
+def test_the_penalty_refuses_a_critic_of_which_its_product_is_not_the_gradient(layer):
+    with_layer = Critic()
+    with_layer.net.insert(1, layer)
+    for critic in (OtherCritic(layer), with_layer):
+        with pytest.raises(ValueError, match="with no other layer"):
+            gan.gradient_penalty(critic, *torch.randn(2, 16, 1, 28, 28))
+
+
+def test_the_penalty_refuses_images_of_bytes_or_unlike_shapes():
+    for real, fake in [(torch.zeros(4, 1, 28, 28, dtype=torch.uint8),) * 2, torch.randn(8, 1, 28, 28).split([5, 3])]:
+        with pytest.raises(ValueError, match="one floating dtype and one shape, not"):
+            gan.gradient_penalty(Critic(), real, fake)
+
+
+def test_the_penalty_has_the_same_value_without_gradients():
+    critic, (real, fake) = Critic(), torch.randn(2, 16, 1, 28, 28)
+    value = gan.gradient_penalty(critic, real, fake, torch.Generator().manual_seed(0))
+    for mode in (torch.no_grad(), torch.inference_mode()):
+        with mode:
+            assert gan.gradient_penalty(critic, real, fake, torch.Generator().manual_seed(0)) == value
 
 
 def test_penalty_points_lie_on_the_segments():
