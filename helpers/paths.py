@@ -65,20 +65,11 @@ def decode(generator: Decode, z: Tensor) -> Tensor:
 
 
 def image_cost(generator: Decode, x_a: Tensor, x_b: Tensor) -> Cost:
-    """c(z) = ‖G(z) − x_a‖² + ‖G(z) − x_b‖² of codes (T, d) or (P, T, d), with one image at each end or P of them.
-
-    Raises ValueError if the images do not fit the generator's or are not finite.
-    """
+    """c(z) = ‖G(z) − x_a‖² + ‖G(z) − x_b‖² of codes (T, d) or (P, T, d), with one image at each end or P of them."""
 
     def cost(z: Tensor) -> Tensor:
         images = decode(generator, z)
-        pairs, size = math.prod(z.shape[:-2]), images.shape[-1]
-        for x in (x_a, x_b):
-            if x.numel() not in (size, pairs * size) or not torch.isfinite(x).all():
-                raise ValueError(
-                    f"an end image must be finite, of {size} pixels or {pairs} such, not {tuple(x.shape)}."
-                )
-        a, b = (x.to(images).reshape(-1, 1, size) for x in (x_a, x_b))
+        a, b = (x.to(images).reshape(-1, 1, images.shape[-1]) for x in (x_a, x_b))
         return ((images - a).square().sum(-1) + (images - b).square().sum(-1)).reshape(z.shape[:-1])
 
     return cost
@@ -99,10 +90,12 @@ def path_energy(generator: Decode, path: Tensor, x_a: Tensor, x_b: Tensor) -> Te
     """U(Z) = ∫ (‖G(Z) − x_a‖² + ‖G(Z) − x_b‖²) ‖Ż‖² dt of a polyline, by midpoint quadrature; differentiable.
 
     path (T + 1, d) with T ≥ 2 gives a scalar; (P, T + 1, d) gives (P,), with one image at each end or P of them.
-    Raises ValueError for other shapes or for what is not finite.
+    Raises ValueError for another shape of path or for what is not finite.
     """
-    if path.dim() not in (2, 3) or path.shape[-2] < 3 or not torch.isfinite(path).all():
-        raise ValueError(f"path {tuple(path.shape)} must be finite, (points, d) or (P, points, d), with points ≥ 3.")
+    if path.dim() not in (2, 3) or path.shape[-2] < 3:
+        raise ValueError(f"path {tuple(path.shape)} must be (points, d) or (P, points, d), with points ≥ 3.")
+    if not all(tensor.isfinite().all() for tensor in (path, x_a, x_b)):
+        raise ValueError("path and images must be finite.")
     return conformal_density(image_cost(generator, x_a, x_b), path).mean(-1)
 
 

@@ -172,13 +172,6 @@ def test_energy_gradient_against_differences():
     assert torch.autograd.gradcheck(lambda p: paths.pullback_density(generator, p).mean(), path)
 
 
-def test_energy_is_differentiable_in_the_weights(digits):
-    generator, z, x = digits
-    energy = paths.path_energy(generator, paths.linear_path(z[0], z[1], 9), x[0], x[1])
-    slopes = torch.autograd.grad(energy, list(generator.parameters()))
-    assert energy.shape == () and all(torch.isfinite(slope).all() and slope.abs().sum() > 0 for slope in slopes[::5])
-
-
 def test_pullback_of_an_isometry_is_the_straight_line():
     generator, z_a, z_b, _, _ = affine_pair()
     found = paths.pullback_geodesic(generator, z_a, z_b)
@@ -241,7 +234,6 @@ def test_equal_ends_and_equal_images(digits):
         ({"points": 2.5}, "points"),
         ({"z_b": torch.zeros(7)}, "z_b"),
         ({"z_b": torch.full((8,), math.nan)}, "finite"),
-        ({"x_a": torch.zeros(1, 27, 28)}, "pixels"),
         ({"x_b": torch.full((1, 28, 28), math.inf)}, "finite"),
     ],
 )
