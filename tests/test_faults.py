@@ -117,10 +117,3 @@ def test_a_full_disk_is_named(workshop: Workshop, tmp_path: Path, when: str) -> 
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
     assert last_line(done, workshop) and "no space" in done.stderr.lower()
-
-
-def test_a_folder_that_may_not_be_written_is_named(workshop: Workshop) -> None:
-    """/proc takes no file from anybody, root included."""
-    workshop.write("01_fine", GOOD)
-    done = workshop.build("--page", "--output", "/proc/report.html")
-    assert "/proc" in last_line(done, workshop) and len(done.stderr.strip().splitlines()) == 1
