@@ -15,15 +15,12 @@ import merge
 from errors import BuildError
 
 HERE = Path(__file__).resolve().parent
-RETRAIN = "retrain-since"
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reduced", action="store_true", help="tiny parameters (report/reduced.toml): a quick look")
-    parser.add_argument(
-        "--output", type=Path, default=HERE / "report.pdf", help="the PDF to write; beside it, the page"
-    )
+    parser.add_argument("--output", type=Path, default=HERE / "report.pdf", help="the PDF; beside it, the page")
     parser.add_argument("--page", action="store_true", help="write only the HTML page, which needs no LaTeX")
     parser.add_argument("--notebooks", type=Path, default=HERE.parent / "notebooks", help="folder of the notebooks")
     parser.add_argument("--build", type=Path, default=HERE / "build", help="folder for executed notebooks and LaTeX")
@@ -38,60 +35,41 @@ def build(options: argparse.Namespace) -> None:
         raise BuildError(f"RETRAIN={os.environ['RETRAIN']} is unknown: 1 trains all models anew, all also the records.")
     folder = options.build.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    with _only_build(folder):
+    with contextlib.ExitStack() as alone:
+        try:
+            alone.enter_context(filelock.FileLock(folder / ".lock", timeout=0))
+        except filelock.Timeout:
+            raise BuildError(f"another build is at work in {folder}: wait for it to end.") from None
         notebooks = execute.find(options.notebooks.resolve())
         tiny = execute.reduced_parameters(options.parameters) if options.reduced else {}
         for path in notebooks:
             execute.check_parameters(path, tiny.get(path.stem, {}))
         started, jobs = time.time(), execute.share_processors()
-        if options.reduced:
-            # tiny models do not belong beside the shipped ones
+        if options.reduced:  # tiny models do not belong beside the shipped ones
             os.environ["MODELS"] = os.environ.get("MODELS") or str(folder / "models")
-        if retrain := os.environ.get("RETRAIN") not in (None, "", "0"):
-            os.environ["RETRAIN_SINCE"] = str(_retrain_since(folder, started))
+        note = folder / "retrain-since"
+        if retrain := os.environ.get("RETRAIN") not in (None, "", "0"):  # an interrupted retraining goes on
+            if not note.exists():
+                note.write_text(f"{started}\n")
+            os.environ["RETRAIN_SINCE"] = str(float(note.read_text()))
         anew = retrain or os.environ.get("FORCE") not in (None, "", "0")
         execute.run_all(notebooks, folder, tiny, anew, jobs)
         executed = [folder / path.name for path in notebooks]
         whole = merge.merge(executed, facts.title_block(options.reduced), facts.run_facts(started, jobs))
-        with _timed("HTML"):
-            made, wide = [export.write_page(whole, folder)], []
+        begin = time.monotonic()
+        made, wide = [export.write_page(whole, folder)], []
         if not options.page:
-            with _timed("LaTeX"):
-                pdf, wide = export.make_pdf(export.write_latex(whole, folder))
+            pdf, wide = export.make_pdf(export.write_latex(whole, folder))
             made.append(pdf)
+        print(f"{'page and PDF':32} {time.monotonic() - begin:7.1f} s", flush=True)
         targets = [publish(file, options.output.resolve().with_suffix(file.suffix)) for file in made]
-        (folder / RETRAIN).unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
         for line in wide:
-            print(f"warning: {line}")
+            print(f"warning: a line too wide by {line}")
         missing = set(merge.QUESTIONS) - {answer["question"] for answer in whole.metadata.report.answers}
         if missing:
             print(f"warning: no answer to {', '.join(sorted(missing))}")
         print(f"Ready: {', '.join(map(str, targets))}.")
-
-
-@contextlib.contextmanager
-def _timed(what: str):
-    begin = time.monotonic()
-    yield
-    print(f"{what:32} {time.monotonic() - begin:7.1f} s", flush=True)
-
-
-@contextlib.contextmanager
-def _only_build(folder: Path):
-    """Hold the folder's lock, or say that somebody else does."""
-    try:
-        with filelock.FileLock(folder / ".lock", timeout=0):
-            yield
-    except filelock.Timeout:
-        raise BuildError(f"another build is at work in {folder}: wait for it to end.") from None
-
-
-def _retrain_since(folder: Path, now: float) -> float:
-    """When the retraining began: an interrupted one goes on, so what it had finished is not trained a second time."""
-    note = folder / RETRAIN
-    if not note.exists():
-        note.write_text(f"{now}\n")
-    return float(note.read_text())
 
 
 def publish(made: Path, target: Path) -> Path:

@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -44,9 +43,6 @@ def find(folder: Path) -> list[Path]:
     return notebooks
 
 
-# Parameters.
-
-
 def reduced_parameters(path: Path = REDUCED) -> dict[str, dict]:
     """Each notebook's parameters for a tiny run, by its name without suffix."""
     return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -72,56 +68,41 @@ def check_parameters(path: Path, parameters: dict) -> None:
     Papermill itself only warns of the first, and takes the second.
     """
     known = parameters_of(nbformat.read(path, as_version=4))
-    unknown = [name for name in parameters if name not in known]
-    if unknown:
-        raise BuildError(
-            f"{path.name} has no parameter {', '.join(map(repr, unknown))}: "
-            f"its parameters cell names {', '.join(known) or 'none'}."
-        )
     for name, value in parameters.items():
+        if name not in known:
+            raise BuildError(f"{path.name} has no parameter {name!r}: its parameters are {', '.join(known) or 'none'}.")
         default = eval(known[name], {})  # plain values of our own notebook, such as 2**20
         if not _alike(value, default):
             raise BuildError(f"{path.name}: {name} = {value!r} is not of the kind of its default, {default!r}.")
 
 
 def _alike(value: object, default: object) -> bool:
-    """Whether a value may stand for a default: of its type, no emptier, and no number below 0, or 1 for a count."""
+    """Whether a value is of its default's type, no emptier, and, as a number, not below 0, or below 1 for a count."""
     if isinstance(default, list) and default:
         return isinstance(value, list) and bool(value) and all(_alike(entry, default[0]) for entry in value)
-    if isinstance(value, bool) or not isinstance(value, (int, float) if isinstance(default, float) else type(default)):
+    if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
         return False
-    return not isinstance(value, int | float) or value >= (1 if isinstance(default, int) and default else 0)
-
-
-# What still holds.
+    return type(value) not in (int, float) or value >= (1 if type(default) is int and default else 0)
 
 
 def fingerprint(notebook: Path, parameters: dict) -> str:
     """A hash of what decides a notebook's outputs, models apart: cells, parameters, helpers, libraries, machine."""
     cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, as_version=4).cells]
-    code = "\n".join(source for kind, source in cells if kind == "code")
-    parts = [
-        cells,
-        parameters,
-        [(path.name, path.read_text(encoding="utf-8")) for path in sorted(_imported(code, set()))],
-        [importlib.metadata.version(name) for name in LIBRARIES],
-        device_name(),
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    helpers_used = _imported("\n".join(source for kind, source in cells if kind == "code"), set())
+    code = [path.read_text(encoding="utf-8") for path in sorted(helpers_used)]
+    versions = [importlib.metadata.version(name) for name in LIBRARIES]
+    return hashlib.sha256(json.dumps([cells, parameters, code, versions, device_name()]).encode()).hexdigest()
 
 
 def _imported(code: str, seen: set[Path]) -> set[Path]:
-    """The files of `helpers` that some code imports, directly or by one another."""
-    names = set()
+    """The files of `helpers` that some code imports by `from helpers…`, directly or by one another."""
     for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.ImportFrom) and node.module == "helpers":
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("helpers."):
-            names.add(node.module.split(".")[1])
-    for path in (HELPERS / f"{name}.py" for name in names):
-        if path.is_file() and path not in seen:
-            seen.add(path)
-            _imported(path.read_text(encoding="utf-8"), seen)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "helpers":
+            for name in node.module.split(".")[1:] or [alias.name for alias in node.names]:
+                path = HELPERS / f"{name}.py"
+                if path.is_file() and path not in seen:
+                    seen.add(path)
+                    _imported(path.read_text(encoding="utf-8"), seen)
     return seen
 
 
@@ -129,27 +110,21 @@ def recall(executed: Path, mark: str) -> float | None:
     """The seconds that the notebook once took if it can be used again, or None."""
     try:
         note = nbformat.read(executed, as_version=4).metadata["reuse"]
+        same = note["fingerprint"] == mark
+        for stem, known in map(str.split, note["models"]):  # "NAME-HASH SHA256" of those it used
+            weights = (store.folder() / f"{stem}.safetensors").read_bytes()
+            same = same and hashlib.sha256(weights).hexdigest() == known
     except (OSError, ValueError, KeyError):
         return None
-    if note["fingerprint"] != mark or any(_weights(line.split()[0]) != line.split()[1] for line in note["models"]):
-        return None
-    return note["seconds"]
+    return note["seconds"] if same else None
 
 
-def _remember(executed: Path, mark: str, seconds: float, models: list[str]) -> None:
-    """Note in an executed notebook what it came from; models: lines "NAME-HASH SHA256" of those it used."""
+def _remember(executed: Path, mark: str, seconds: float) -> None:
+    """Note in an executed notebook what it came from."""
     notebook = nbformat.read(executed, as_version=4)
-    notebook.metadata["reuse"] = {"fingerprint": mark, "seconds": seconds, "models": sorted(set(models))}
+    models = sorted(set(_take_note(executed, "models").splitlines()))
+    notebook.metadata["reuse"] = {"fingerprint": mark, "seconds": seconds, "models": models}
     nbformat.write(notebook, executed)
-
-
-def _weights(stem: str) -> str:
-    """SHA-256 of a model's weights, or "" if there are none."""
-    path = store.folder() / f"{stem}.safetensors"
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-
-
-# Many notebooks, from the build's side.
 
 
 def share_processors() -> int:
@@ -169,10 +144,9 @@ def share_processors() -> int:
 
 
 def run_all(notebooks: list[Path], folder: Path, parameters: dict[str, dict], anew: bool, jobs: int) -> None:
-    """Execute notebooks into `folder`, the last first as they take longest.
+    """Execute notebooks into `folder`, the last first as they take longest; the first that fails ends the others.
 
-    One that was executed before and for which nothing has changed since is kept, unless anew. The first that fails ends
-    the others.
+    One that was executed before and for which nothing has changed since is kept, unless anew.
     """
     marks = {path: fingerprint(path, parameters.get(path.stem, {})) for path in notebooks}
     waiting, running = [], {}
@@ -188,43 +162,34 @@ def run_all(notebooks: list[Path], folder: Path, parameters: dict[str, dict], an
                 process = ending.enter_context(_process(path, folder / path.name, parameters.get(path.stem, {})))
                 running[path] = process, time.monotonic()
             time.sleep(0.1)
-            for path, (process, begin) in list(running.items()):
-                if process.poll() is None:
-                    continue
-                del running[path]
-                target = folder / path.name
+            for path in [path for path, (process, _) in running.items() if process.poll() is not None]:
+                process, begin = running.pop(path)
+                seconds, target = time.monotonic() - begin, folder / path.name
                 if process.returncode:
                     said = _take_note(target, "failed")
                     raise BuildError(said or f"{path.name}: its process ended with status {process.returncode}.")
-                seconds = time.monotonic() - begin
-                _remember(target, marks[path], seconds, _take_note(target, "models").splitlines())
+                _remember(target, marks[path], seconds)
                 print(f"{path.name:32} {seconds:7.1f} s", flush=True)
 
 
 @contextlib.contextmanager
 def _process(source: Path, target: Path, parameters: dict) -> Iterator[subprocess.Popen]:
     """A process that runs one notebook; it is ended with the context, and ends by itself when this process dies."""
-    for what in ("models", "failed"):
-        _take_note(target, what)  # what a run that was killed has left
+    _take_note(target, "models"), _take_note(target, "failed")  # what a run that was killed has left
     command = [sys.executable, __file__, source, target, json.dumps(parameters)]
-    runtime = tempfile.mkdtemp(dir=_short_folder())  # private, as HOME may not be writable
+    folder = tempfile.gettempdir()
+    if len(folder) > 60 and os.access("/tmp", os.W_OK):  # too long for the names of sockets
+        folder = "/tmp"
     paths = os.pathsep.join(filter(None, [str(HELPERS.parent), os.environ.get("PYTHONPATH")]))
-    settings = os.environ | {"JUPYTER_RUNTIME_DIR": runtime, "PYTHONPATH": paths}
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, env=settings)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
-        process.stdin.close()
-        shutil.rmtree(runtime, ignore_errors=True)
-
-
-def _short_folder() -> str:
-    """A folder for temporary files; the system's own where $TMPDIR is too long for the name of a socket."""
-    usual = tempfile.gettempdir()
-    short = [folder for folder in ("/tmp", "/var/tmp") if os.access(folder, os.W_OK)]
-    return usual if len(usual) < 60 or not short else short[0]
+    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as runtime:  # HOME may not be writable
+        settings = os.environ | {"JUPYTER_RUNTIME_DIR": runtime, "PYTHONPATH": paths}
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, env=settings)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
+            process.stdin.close()
 
 
 def _take_note(target: Path, what: str) -> str:
@@ -235,33 +200,21 @@ def _take_note(target: Path, what: str) -> str:
     return text
 
 
-# One notebook, in its own process.
-
-
 def run(source: Path, target: Path, parameters: dict) -> None:
     """Execute `source` into `target`, which a failed run leaves partly executed."""
     logging.getLogger("papermill").setLevel(logging.ERROR)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a Ctrl-C leaves behind is no news
     os.environ |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PLATFORM_DIRS": "1"}  # both silence start-up notes
+    warnings.simplefilter("ignore")
+    options = {"kernel_name": "python3", "progress_bar": False, "cwd": str(source.parent)}
+    options |= {"extra_arguments": ["--IPKernelApp.log_level=CRITICAL"], "config": Config(KernelManager=_connection())}
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            papermill.execute_notebook(
-                str(source),
-                str(target),
-                parameters,
-                kernel_name="python3",
-                progress_bar=False,
-                cwd=str(source.parent),
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-                config=Config(KernelManager=_connection()),
-            )
+        papermill.execute_notebook(str(source), str(target), parameters, **options)
     except papermill.PapermillExecutionError as error:
-        number = 1 + sum(c.cell_type == "code" for c in nbformat.read(source, 4).cells[: _position(source, error)])
         first = next((line for line in error.source.splitlines() if line.strip()), "")
         raise BuildError(
-            f"{source.name}, code cell {number} (`{first.strip()}`) failed: {error.ename}: {error.evalue.strip()} "
-            f"(the partly executed copy is {target})"
+            f"{source.name}, code cell {error.exec_count} (`{first.strip()}`) failed: {error.ename}: "
+            f"{error.evalue.strip()} (the partly executed copy is {target})"
         ) from None
     except RuntimeError as error:  # nbclient: the kernel died or did not start
         what = str(error).strip().splitlines()[-1]
@@ -271,10 +224,7 @@ def run(source: Path, target: Path, parameters: dict) -> None:
 
 
 def _connection() -> dict[str, str]:
-    """How kernel and build talk: by files of the runtime folder, as two kernels that start at once may choose one port.
-
-    By ports nevertheless where such files are refused, as they are on Windows.
-    """
+    """How kernel and build talk: by files, since two kernels may choose one port; by ports where files are refused."""
     path = f"{jupyter_runtime_dir()}/{os.getpid()}"
     try:
         with zmq.Context() as context, context.socket(zmq.REP) as probe:
@@ -282,13 +232,6 @@ def _connection() -> dict[str, str]:
     except zmq.ZMQError:
         return {"transport": "tcp"}
     return {"transport": "ipc", "ip": path}
-
-
-def _position(source: Path, error: papermill.PapermillExecutionError) -> int:
-    """Index of the failing cell in the source, which lacks papermill's injected cells."""
-    cells = nbformat.read(source, 4).cells
-    same = [i for i, cell in enumerate(cells) if cell.cell_type == "code" and cell.source == error.source]
-    return min(same, key=lambda i: abs(i - error.cell_index)) if same else 0
 
 
 def _end_with_parent() -> None:

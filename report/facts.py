@@ -27,18 +27,12 @@ def title_block(reduced: bool) -> dict:
 
 
 def run_facts(started: float, jobs: int) -> dict:
-    """For the appendix: machine, versions, commit, how many notebooks ran at once, and the models of the store.
-
-    A record is a training of which only configuration and history are kept; records of one name share a row.
-    """
+    """For the appendix: machine, versions, commit, how many notebooks ran at once, and the models of the store."""
     models = [json.loads(path.read_text()) for path in sorted(store.folder().glob("*.json"))]
     for model in models:
         model["origin"] = "this run" if model["finished"] >= started else "shipped"
         model |= {"hash": store.config_hash(model["config"]), "epochs": len(model["history"])}
-    records: dict[tuple[str, str], list[dict]] = {}
-    for model in models:
-        if not model["config"].get("keep", True):
-            records.setdefault((model["name"], model["origin"]), []).append(model)
+        model["kept"] = bool(model["config"].get("keep", True))  # else only configuration and history are
     return {
         "commit": commit(),
         "files": _files(),
@@ -47,42 +41,26 @@ def run_facts(started: float, jobs: int) -> dict:
         "device": device_name(),
         "jobs": jobs,
         "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
-        "models": [
-            {key: model[key] for key in ("name", "hash", "seed", "epochs", "seconds", "device", "origin")}
-            for model in models
-            if model["config"].get("keep", True)
-        ],
-        "records": [
-            {
-                "name": name,
-                "origin": origin,
-                "count": len(group),
-                "seconds": sum(model["seconds"] for model in group),
-                "device": "; ".join(sorted({model["device"] for model in group})),
-            }
-            for (name, origin), group in records.items()
-        ],
+        "models": models,
     }
 
 
 def commit() -> str:
     """The commit, with "-dirty" if a tracked file differs from it: the report and its pictures apart, made from it."""
     made = [f":!{HERE.name}/{name}" for name in ("*.pdf", "*.html", "*.png")]
-    commands = (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno", "--", ".", *made])
-    settings = os.environ | {"GIT_CEILING_DIRECTORIES": str(HERE.parent.parent)}  # not of a repository around this one
-    try:
-        found, changes = (
-            subprocess.run(
-                ["git", "-C", HERE.parent, *words], env=settings, capture_output=True, text=True
-            ).stdout.strip()
-            for words in commands
-        )
-    except OSError:
-        found, changes = "", ""
     note = HERE.parent / COMMIT_NOTE
-    if not found:
-        return note.read_text().strip() if note.exists() else "unknown"
-    return found + "-dirty" * bool(changes)
+    try:
+        if found := _git("rev-parse", "--short=12", "HEAD"):
+            return found + "-dirty" * bool(_git("status", "--porcelain", "-uno", "--", ".", *made))
+    except OSError:  # no git
+        pass
+    return note.read_text().strip() if note.exists() else "unknown"
+
+
+def _git(*words: str) -> str:
+    settings = os.environ | {"GIT_CEILING_DIRECTORIES": str(HERE.parent.parent)}  # not of a repository around this one
+    done = subprocess.run(["git", "-C", HERE.parent, *words], env=settings, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def _files() -> list[dict]:

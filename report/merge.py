@@ -1,7 +1,6 @@
 """The executed notebooks as one, reduced to what `helpers.publish` marked, in the order of print and numbered."""
 
 import re
-from itertools import groupby
 from pathlib import Path
 
 import jinja2
@@ -20,21 +19,14 @@ Cell = nbformat.NotebookNode
 
 
 def merge(paths: list[Path], title: dict, run: dict) -> nbformat.NotebookNode:
-    """One notebook of all executed ones, which still has to be numbered (`number`).
-
-    Its metadata.report holds `title` and `run` (see facts), `answers`, `checks`, and `notebooks`: names and parameters.
-    """
-    whole, report = (
-        nbformat.v4.new_notebook(),
-        {"title": title, "run": run, "answers": [], "checks": [], "notebooks": []},
-    )
-    chapters = []
+    """One notebook of all; metadata.report: `title` and `run` (see facts), `answers`, `checks`, `notebooks`."""
+    report = {"title": title, "run": run, "answers": [], "checks": [], "notebooks": []}
+    whole, chapters = nbformat.v4.new_notebook(), []
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
         seconds = notebook.metadata.get("reuse", {}).get("seconds", 0.0)
         report["notebooks"].append({"name": path.name, "parameters": parameters_of(notebook), "seconds": seconds})
-        shown = [cell for cell in notebook.cells if HIDDEN.isdisjoint(cell.metadata.get("tags", []))]
-        shown = [cell for cell in shown if cell.cell_type != "raw"]
+        shown = [c for c in notebook.cells if c.cell_type != "raw" and HIDDEN.isdisjoint(c.metadata.get("tags", []))]
         chapters.append((path.stem.partition("_")[2], [_reduced(cell, path.stem, report) for cell in shown]))
     report["answers"].sort(key=lambda answer: QUESTIONS.index(answer["question"]))
     whole.cells = arrange(chapters)
@@ -43,9 +35,6 @@ def merge(paths: list[Path], title: dict, run: dict) -> nbformat.NotebookNode:
     whole.metadata.report = report
     nbformat.validate(whole)
     return whole
-
-
-# One cell.
 
 
 def _markdown(source: str, *tags: str) -> Cell:
@@ -70,11 +59,9 @@ def _reduced(cell: Cell, stem: str, report: dict) -> Cell:
 def _labelled(text: str, name: str) -> str:
     """`# 3. The echo` becomes `# The echo {#sec-NAME}`, `## RD-c: …` gets {#sec-rd-c}, others one of words."""
     text = re.sub(r"\A# +(?:\d+\.\s*)?(.+)", rf"# \1 {{#sec-{name}}}", text)
-    text = re.sub(
-        r"(?m)^## +((?:RD|GAN)-[a-e])\b([^{\n]*)$", lambda m: f"## {m[1]}{m[2]} {{#sec-{m[1].lower()}}}", text
-    )
+    text = re.sub(r"(?m)^## +((?:RD|GAN)-[a-e])\b[^{\n]*$", lambda m: f"{m[0]} {{#sec-{m[1].lower()}}}", text)
     words = r"(?m)^## +(?!Going further)([^{\n]+)$"
-    return re.sub(words, lambda m: f"## {m[1]} {{#sec-{name}-{re.sub('[^a-z]+', '-', m[1].lower())}}}", text)
+    return re.sub(words, lambda m: f"{m[0]} {{#sec-{name}-{re.sub('[^a-z]+', '-', m[1].lower())}}}", text)
 
 
 def _kept(output: Cell, show: bool) -> Cell | None:
@@ -90,10 +77,11 @@ def _kept(output: Cell, show: bool) -> Cell | None:
 def _list(fact: dict, stem: str, report: dict) -> None:
     """List an answer or a check for the opening page and the appendix."""
     if fact["kind"] == "answer":
-        if fact["question"] not in QUESTIONS:
-            raise BuildError(f"{stem}.ipynb answers {fact['question']!r}, which is no question of the assignment.")
-        if any(fact["question"] == answer["question"] for answer in report["answers"]):
-            raise BuildError(f"{fact['question']} is answered twice (the second time in {stem}.ipynb): keep one.")
+        name, known = fact["question"], [answer["question"] for answer in report["answers"]]
+        if name not in QUESTIONS:
+            raise BuildError(f"{stem}.ipynb answers {name!r}, which is no question of the assignment.")
+        if name in known:
+            raise BuildError(f"{name} is answered twice (the second time in {stem}.ipynb): keep one.")
         report["answers"].append({**fact, "brief": _brief(fact["text"])})
     elif fact["kind"] == "check":
         report["checks"].append({"notebook": f"{stem}.ipynb", **fact})
@@ -106,26 +94,32 @@ def _brief(text: str) -> str:
     return f"{brief} {more[0]}" if len(brief) < 50 and more else brief
 
 
-# The order of print.
-
-
 def arrange(chapters: list[tuple[str, list[Cell]]]) -> list[Cell]:
     """The cells of all chapters (NAME, cells) in the report's order.
 
     First the main text, each chapter with a line that names what of it went to the appendix; then a Markdown cell with
-    the tag "appendix", behind which the appendix goes on; then the sections "Going further: …". Sections that hold only
-    widgets get the tag "screen", and "live" if there is no film in them, which needs no kernel.
+    the tag "appendix"; then the sections "Going further: …", as level 2, each with what belongs to it.
     """
     main, further = [], []
     for name, cells in chapters:
-        _tag_screens(cells)
-        kept, moved = _split(cells)
-        main += kept
-        links = []
-        for number, section in enumerate(moved, 1):
-            label = f"sec-further-{name.replace('_', '-')}-{number}"
-            links.append(f"[{_retitle(section, label, name)}](#{label})")
-            further += section
+        links, inside = [], 0  # the level of the section "Going further" that goes on, if any
+        for section in _sections(cells):
+            _tag_screen(section)
+            level, title = _level(section[0]), FURTHER.match(section[0].source)
+            if title or level <= inside:
+                inside = level if title else 0
+            if inside:
+                section[0].source = section[0].source[inside - 2 :]
+                further += section
+            else:
+                main += section
+            if title:
+                _, first, rest = title.groups()
+                label = f"sec-further-{name.replace('_', '-')}-{len(links) + 1}"
+                links.append(f"[{first + rest}](#{label})")
+                text = FURTHER.sub("", section[0].source, count=1).strip()
+                origin = f"*Continues [section](#sec-{name}).* "  # run in: no page ends here
+                section[0].source = f"## {first.upper()}{rest} {{#{label}}}\n\n{origin}{text}"
         if links:
             main.append(_markdown(f"*Going further*, in [appendix](#sec-further): {'; '.join(links)}."))
     return [*main, _markdown(OPENING if further else "", "appendix"), *further]
@@ -137,49 +131,19 @@ def _level(cell: Cell) -> int:
     return len(found[1]) if found else 0
 
 
-def _split(cells: list[Cell]) -> tuple[list, list[list]]:
-    """The cells that stay, and each section "Going further": up to the next heading of its level or above."""
-    kept, moved, inside = [], [], 0
-    for cell in cells:
-        if level := _level(cell):
-            if FURTHER.match(cell.source):
-                inside = level
-                moved.append([])
-            elif level <= inside:
-                inside = 0
-        (moved[-1] if inside else kept).append(cell)
-    return kept, moved
+def _sections(cells: list[Cell]) -> list[list[Cell]]:
+    """The cells from each heading to the next."""
+    starts = [place for place, cell in enumerate(cells) if place == 0 or _level(cell)]
+    return [cells[start:end] for start, end in zip(starts, [*starts[1:], len(cells)], strict=True)]
 
 
-def _retitle(section: list[Cell], label: str, name: str) -> str:
-    """Make a section one of the appendix: level 2, its label, and where it comes from. Returns what the link says."""
-    shift = _level(section[0]) - 2
-    for cell in section:
-        if shift and _level(cell):
-            cell.source = cell.source[shift:]
-    marks, first, rest = FURTHER.match(section[0].source).groups()
-    text = FURTHER.sub("", section[0].source, count=1).strip()
-    origin = f"*Continues [section](#sec-{name}).* "  # run in, so that no page ends between it and the text
-    section[0].source = f"{marks} {first.upper()}{rest} {{#{label}}}\n\n{origin}{text}"
-    return first + rest
-
-
-def _tag_screens(cells: list[Cell]) -> None:
-    """Tag the sections whose widgets are all that they show."""
-    counter = 0
-
-    def section_of(cell: Cell) -> int:
-        nonlocal counter
-        counter += bool(_level(cell))
-        return counter
-
-    for _, group in groupby(cells, section_of):
-        section = list(group)
-        widgets = any("widget" in cell.metadata.get("tags", []) for cell in section)
-        outputs = [output for cell in section for output in cell.get("outputs", [])]
-        if widgets and all(output.metadata.report.kind == "film" for output in outputs):
-            for cell in section:
-                cell.metadata.tags = [*cell.metadata.get("tags", []), "screen"] + ["live"] * (not outputs)
+def _tag_screen(section: list[Cell]) -> None:
+    """A section that shows only widgets gets the tag "screen", and "live" if it has no film, which needs no kernel."""
+    widgets = any("widget" in cell.metadata.get("tags", []) for cell in section)
+    outputs = [output for cell in section for output in cell.get("outputs", [])]
+    if widgets and all(output.metadata.report.kind == "film" for output in outputs):
+        for cell in section:
+            cell.metadata.tags = [*cell.metadata.get("tags", []), "screen"] + ["live"] * (not outputs)
 
 
 def _gather_checks(cells: list[Cell]) -> None:
@@ -192,16 +156,13 @@ def _gather_checks(cells: list[Cell]) -> None:
         kept = []
         for output in cell.outputs:
             fact = output.metadata.report
-            if fact["kind"] != "check":
-                group = None
-                kept.append(output)
-            elif group is None:
-                group = [fact]
-                facts_of_all = {"report": {"kind": "checks", "checks": group}}
-                kept.append(nbformat.v4.new_output("display_data", output.data, metadata=facts_of_all))
-                group = kept[-1].metadata.report.checks
-            else:
+            if fact.kind == "check" and group is not None:
                 group.append(fact)
+                continue
+            if fact.kind == "check":
+                output.metadata.report = {"kind": "checks", "checks": [fact]}
+            group = output.metadata.report.get("checks")
+            kept.append(output)
         cell.outputs = kept
 
 
@@ -213,14 +174,8 @@ def _appendix(report: dict) -> str:
     return environment.from_string(template.read_text(encoding="utf-8")).render(report=report, run=report["run"])
 
 
-# The numbers of print.
-
-
 def number(whole: nbformat.NotebookNode) -> tuple[dict[str, str], list[dict]]:
-    """The numbers that LaTeX gives to sections, figures and tables, by label; and the contents of the page.
-
-    Sections of two levels, letters in place of chapters' numbers in the appendix. Contents: level, label and title.
-    """
+    """The numbers that LaTeX gives to sections, figures and tables, by label; level, label, title of sections."""
     numbers, contents = {}, []
     chapter, section, letters = 0, 0, False
     counts = {"figure": 0, "table": 0}

@@ -3,62 +3,47 @@
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import facts
 from errors import BuildError
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "report" / "build" / "submission"
 NAME = "homework-2"
 FOLDERS = ("helpers", "notebooks", "report", "tests")
 LEFT_OUT = {"build", "__pycache__", "report.pdf", "report.html"}
 
 
-def files(root: Path = ROOT) -> Iterator[Path]:
+def files(root: Path = ROOT) -> list[Path]:
     """The code and its papers: no data, no models, no caches, nothing that was made from them."""
-    yield from sorted(path for path in root.glob("*") if path.is_file() and not path.name.startswith("."))
-    yield root / ".gitignore"
-    yield root / "data" / "README.md"
-    for folder in FOLDERS:
-        for path in sorted((root / folder).rglob("*")):
-            parts = path.relative_to(root).parts
-            if path.is_file() and not any(part in LEFT_OUT or part.startswith(".") for part in parts):
-                yield path
+    found = [path for path in root.iterdir() if path.is_file() and not path.name.startswith(".")]
+    found += [path for folder in FOLDERS for path in (root / folder).rglob("*") if path.is_file()]
+    kept = [path for path in found if not any(p in LEFT_OUT or p[0] == "." for p in path.relative_to(root).parts)]
+    return sorted([*kept, root / ".gitignore", root / "data" / "README.md"])
 
 
-def submit(root: Path = ROOT, target: Path = TARGET) -> list[Path]:
+def submit(root: Path = ROOT, target: Path | None = None) -> list[Path]:
     """Write NAME.pdf and NAME-code.zip into `target`; raises BuildError, and writes nothing, without a report."""
-    report = root / "report" / "report.pdf"
+    report, target = root / "report" / "report.pdf", target or root / "report" / "build" / "submission"
     if not report.is_file():
         raise BuildError(f"{report} is missing: run `make report` first.")
     target.mkdir(parents=True, exist_ok=True)
-    pdf, code = target / f"{NAME}.pdf", target / f"{NAME}-code.zip"
-    aside = target / ".code.tmp"
+    pdf, code, aside = target / f"{NAME}.pdf", target / f"{NAME}-code.zip", target / ".code.tmp"
     with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in files(root):
             archive.write(path, Path(f"{NAME}-code", path.relative_to(root)))
         archive.writestr(f"{NAME}-code/{facts.COMMIT_NOTE}", facts.commit() + "\n")
     os.replace(aside, code)
     pdf.write_bytes(report.read_bytes())
+    made = report.stat().st_mtime
+    if late := [path for path in files(root) if path.stat().st_mtime > made + 60]:  # a checkout takes seconds
+        print(f"warning: {late[0].relative_to(root)} was changed after the report was made: run `make report` first.")
     return [pdf, code]
 
 
-def main() -> int:
-    try:
-        made = submit()
-    except BuildError as error:
-        print(f"Nothing was written: {error}", file=sys.stderr)
-        return 1
-    made_at = (ROOT / "report" / "report.pdf").stat().st_mtime
-    late = [path for path in files() if path.stat().st_mtime > made_at + 60]  # a checkout writes all within seconds
-    if late:
-        print(f"warning: {late[0].relative_to(ROOT)} was changed after the report was made: run `make report` first.")
-    for path in made:
-        print(f"{path.relative_to(ROOT)}  {path.stat().st_size / 1e6:.1f} MB")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        for path in submit():
+            print(f"{path.relative_to(ROOT)}  {path.stat().st_size / 1e6:.1f} MB")
+    except BuildError as error:
+        sys.exit(f"Nothing was written: {error}")
