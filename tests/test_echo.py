@@ -11,8 +11,7 @@ from helpers import echo
 
 
 def encoder(batch=13, width=3, dtype=torch.float64):
-    m, s = torch.randn(batch, width, dtype=dtype), 1.8 * torch.rand(batch, width, dtype=dtype) - 0.9
-    return m, s
+    return torch.randn(batch, width, dtype=dtype), 1.8 * torch.rand(batch, width, dtype=dtype) - 0.9
 
 
 @pytest.mark.parametrize("depth", range(1, 14))
@@ -57,12 +56,8 @@ def test_generator_decides_and_input_stays():
 
 @pytest.mark.parametrize("depth", [1, 2, 5, 6])
 def test_gradients(depth):
-    m, s = (tensor.requires_grad_() for tensor in encoder(6, 2))
-
-    def sample(m, s):
-        return echo.echo_sample(m, s, depth, torch.Generator().manual_seed(0))
-
-    assert torch.autograd.gradcheck(sample, (m, s))
+    sample = lambda m, s: echo.echo_sample(m, s, depth, torch.Generator().manual_seed(0))  # noqa: E731
+    assert torch.autograd.gradcheck(sample, [tensor.requires_grad_() for tensor in encoder(6, 2)])
 
 
 @pytest.mark.parametrize("case", ["uniform", "exponential", "beta"])
