@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help report html submission test benchmark notebooks lint setup mnist tex chromium clean
+.PHONY: help report html submission test benchmark notebooks lint setup tex chromium clean
 
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 TEX := texlive-xetex texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended lmodern fonts-texgyre \
@@ -15,10 +15,7 @@ RUN := $(if $(PYTHON),"$(PYTHON)",.venv/bin/python)
 DRAFT := $(if $(filter-out 0,$(REDUCED)),--reduced --output report/build/reduced.pdf)
 
 # The title block goes by environment and verbatim: no shell sees its quotes, and make expands none of its dollars.
-override AUTHOR := $(value AUTHOR)
-override COLLABORATORS := $(value COLLABORATORS)
-override HOURS := $(value HOURS)
-override TITLE := $(value TITLE)
+$(foreach name,AUTHOR COLLABORATORS HOURS TITLE,$(eval override $(name) := $$(value $(name))))
 export AUTHOR COLLABORATORS HOURS TITLE RETRAIN FORCE JOBS
 
 help: ## print this list
@@ -47,8 +44,9 @@ lint: $(ENVIRONMENT) ## ruff's linter and formatter, on code and notebooks
 	@$(RUN) -m ruff check --quiet
 	@$(RUN) -m ruff format --diff --quiet
 
-setup: $(ENVIRONMENT) tex mnist ## install what is missing: .venv and, as root, the Debian packages; fetch missing data
+setup: $(ENVIRONMENT) tex ## install what is missing: .venv and, as root, the Debian packages; fetch missing data
 	@$(RUN) -c 'import helpers, papermill' || { echo '$(PYTHON) lacks a dependency: pip install -e ".[dev]"' >&2; exit 1; }
+	@$(if $(filter 4,$(words $(wildcard data/*-ubyte.gz))),:,$(RUN) -m helpers.data)
 
 clean: ## remove .venv, caches and the build folder; notebooks, models and the PDF stay
 	rm -rf .venv report/build .pytest_cache .ruff_cache .hypothesis *.egg-info
@@ -62,9 +60,6 @@ clean: ## remove .venv, caches and the build folder; notebooks, models and the P
 	.venv/bin/python -m pip --version >/dev/null 2>&1 || $$python -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' $(TORCH)
 	@touch $@
-
-mnist: $(ENVIRONMENT)
-	@$(if $(filter 4,$(words $(wildcard data/*-ubyte.gz))),:,$(RUN) -m helpers.data)
 
 # $(call debian,PACKAGES,COMMANDS): as root on Debian, install what is missing; elsewhere a sentence says what is needed.
 APT := apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends
