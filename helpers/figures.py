@@ -25,46 +25,27 @@ COLOURS = {
 }
 
 # How a curve of each role is drawn: ax.plot(x, y, **STYLES["gan"]), markers and line style as well as the colour.
-STYLES = {
-    role: {"color": COLOURS[role], "marker": marker, "linestyle": line}
-    for role, marker, line in (
-        ("gan", "o", "-"),
-        ("wgan-gp", "s", "--"),
-        ("path-aware", "^", "-."),
-        ("gaussian", "o", "-"),
-        ("echo", "s", "--"),
-        ("theory", "", "-"),
-        ("data", "", ":"),
-    )
+LINES = {
+    "gan": "o-",
+    "wgan-gp": "s--",
+    "path-aware": "^-.",
+    "gaussian": "o-",
+    "echo": "s--",
+    "theory": " -",
+    "data": " :",
 }
+STYLES = {role: {"color": COLOURS[role], "marker": line[0], "linestyle": line[1:]} for role, line in LINES.items()}
 
 
 def use_style() -> None:
     """Set matplotlib's defaults; each notebook calls it once, first."""
-    mpl.rcParams.update(
-        {
-            "font.family": "STIXGeneral",
-            "mathtext.fontset": "stix",
-            "font.size": 9,
-            "axes.titlesize": 9,
-            "axes.labelsize": 9,
-            "xtick.labelsize": 8,
-            "ytick.labelsize": 8,
-            "legend.fontsize": 8,
-            "legend.frameon": False,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.linewidth": 0.6,
-            "lines.linewidth": 1.3,
-            "lines.markersize": 4,
-            "figure.dpi": 110,
-            "savefig.dpi": 220,
-            "figure.constrained_layout.use": True,
-            "pdf.fonttype": 42,
-            "image.cmap": "gray_r",
-            "image.interpolation": "none",
-        }
-    )
+    mpl.rcParams |= {
+        "font.family": "STIXGeneral", "mathtext.fontset": "stix", "font.size": 9, "axes.titlesize": 9,
+        "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8, "legend.frameon": False,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "lines.linewidth": 1.3,
+        "lines.markersize": 4, "figure.dpi": 110, "savefig.dpi": 220, "figure.constrained_layout.use": True,
+        "pdf.fonttype": 42, "image.cmap": "gray_r", "image.interpolation": "none",
+    }  # fmt: skip
 
 
 def panels(
@@ -76,17 +57,11 @@ def panels(
 
 
 def digits(
-    ax: Axes,
-    images: Tensor,
-    columns: int,
-    row_names: Sequence[str] = (),
-    column_names: Sequence[str] = (),
-    name: str = "",
-    colour: str = "black",
+    ax: Axes, images: Tensor, columns: int, row_names: Sequence[str] = (), name: str = "", colour: str = "black"
 ) -> None:
     """Draw images (N, 1, 28, 28) in [−1, 1] as one gapless grid, ink dark, pixels crisp in any viewer.
 
-    Rows are named at their left, columns above them; the whole grid's name stands below it, in its colour.
+    Rows are named at their left; the whole grid's name stands below it, in its colour.
     """
     pixels = images.detach().cpu().reshape(-1, 28, 28).float().numpy()
     blank = -np.ones((-len(pixels) % columns, 28, 28), dtype=pixels.dtype)
@@ -96,20 +71,18 @@ def digits(
     ax.set_axis_off()
     for row, words in enumerate(row_names):
         ax.text(-0.15, row + 0.5, words, ha="right", va="center", fontsize=8)
-    for column, words in enumerate(column_names):
-        ax.text(column + 0.5, -0.1, words, ha="center", va="bottom", fontsize=8)
     ax.text(columns / 2, len(rows) + 0.15, name, ha="center", va="top", color=for_text(colour))
 
 
 def for_text(colour: str) -> tuple[float, float, float]:
     """The colour, darkened until letters on white have a contrast of 4.5, in greyscale as well (WCAG 2.1)."""
     rgb = np.array(mpl.colors.to_rgb(colour))
-    while 1.05 / (_luminance(rgb) + 0.05) < 4.5:
+    while 1.05 / (luminance(rgb) + 0.05) < 4.5:
         rgb *= 0.97
     return tuple(rgb)
 
 
-def _luminance(rgb: np.ndarray) -> float:
+def luminance(rgb: np.ndarray) -> float:
     """Relative luminance of an sRGB colour, from 0 to 1."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
@@ -122,9 +95,9 @@ def direct_label(ax: Axes, x: float, y: float, text: str, colour: str, **options
 
 
 def label_curves(ax: Axes) -> None:
-    """Name every line that has a label at its right end, in its colour; names that would overlap move apart.
+    """Name every line that has a label at its right end, in its colour, once limits and scales are set.
 
-    Call it last: when the axes' limits and scales stand.
+    Names that would overlap move apart.
     """
     labels = []
     for line in ax.get_lines():
@@ -135,7 +108,7 @@ def label_curves(ax: Axes) -> None:
     ax.figure.draw_without_rendering()
     for _ in range(100):
         pairs = combinations(sorted(labels, key=lambda label: label.get_window_extent().y0), 2)
-        clashes = [(a, b) for a, b in pairs if a.get_window_extent().overlaps(b.get_window_extent())]
-        for lower, upper in clashes:
-            lower.xyann = (lower.xyann[0], lower.xyann[1] - 0.5)
-            upper.xyann = (upper.xyann[0], upper.xyann[1] + 0.5)
+        for lower, upper in pairs:
+            if lower.get_window_extent().overlaps(upper.get_window_extent()):
+                lower.xyann = (lower.xyann[0], lower.xyann[1] - 0.5)
+                upper.xyann = (upper.xyann[0], upper.xyann[1] + 0.5)

@@ -27,6 +27,12 @@ def _publish(data: dict, kind: str, **facts) -> None:
     publish_display_data(data, metadata={"report": {"kind": kind, **facts}})
 
 
+def _checked(label: str, start: str, caption: str) -> str:
+    if not label.startswith(start):
+        raise ValueError(f"this label must start with {start!r}, not {label!r}.")
+    return inspect.cleandoc(caption)
+
+
 def say(text: str) -> None:
     """Markdown prose whose numbers were computed: `say(f"The rate is {rate:.2f} nats.")`."""
     _publish({"text/markdown": inspect.cleandoc(text), "text/plain": text}, "prose")
@@ -54,9 +60,7 @@ def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
 
     label: "fig-…". caption: Markdown that states the finding. width: as a share of the text's width.
     """
-    if not label.startswith("fig-"):
-        raise ValueError(f"a figure's label must start with 'fig-', not {label!r}.")
-    caption = inspect.cleandoc(caption)
+    caption = _checked(label, "fig-", caption)
     png, pdf, small = io.BytesIO(), io.BytesIO(), io.BytesIO()
     fig.savefig(png, format="png")
     fig.savefig(pdf, format="pdf", metadata={"CreationDate": None})
@@ -67,7 +71,8 @@ def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
     pixels, vectors = (base64.b64encode(buffer.getvalue()).decode() for buffer in (small, pdf))
     data = {"image/png": pixels, "application/pdf": vectors, "text/plain": caption}
     facts = {"kind": "figure", "label": label, "caption": caption, "width": width}
-    publish_display_data(data, metadata={"report": facts, "image/png": {"width": round(inches * 110)}})
+    size = {"width": round(inches * 110), "alt": caption}
+    publish_display_data(data, metadata={"report": facts, "image/png": size})
     publish_display_data({"text/markdown": f'<a id="{label}"></a>\n\n*{caption}*'})
 
 
@@ -103,26 +108,17 @@ def table(
     of a column or row: ".2f", ".0%", …; "auto" is `mean_error`; ".3g ± .1g" formats value and error apart. errors: of
     frame's shape, printed behind the numbers as "± error" unless NaN.
     """
-    if not label.startswith("tab-"):
-        raise ValueError(f"a table's label must start with 'tab-', not {label!r}.")
-    caption = inspect.cleandoc(caption)
+    caption = _checked(label, "tab-", caption)
     shown = frame.astype(object).copy()
     for i, j in np.ndindex(frame.shape):
         row, column = frame.index[i], frame.columns[j]
         form = formats if isinstance(formats, str) else formats.get(column, formats.get(row, ".3g"))
         shown.iat[i, j] = _cell(frame.iat[i, j], form, math.nan if errors is None else errors.iat[i, j])
-    lines = [
-        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |"
-        for row in ([frame.index.name or "", *frame.columns], *shown.itertuples())
-    ]
+    rows = [[frame.index.name or "", *frame.columns], *shown.itertuples()]
+    lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
     grid = "\n".join([lines[0], "|:--" + "|--:" * len(frame.columns) + "|", *lines[1:]])
-    _publish(
-        {"text/markdown": f"{grid}\n\n*{caption}*", "text/plain": grid},
-        "table",
-        label=label,
-        caption=caption,
-        grid=grid,
-    )
+    data = {"text/markdown": f"{grid}\n\n*{caption}*", "text/plain": grid}
+    _publish(data, "table", label=label, caption=caption, grid=grid)
 
 
 def _cell(value: object, form: str, error: float) -> str:

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import export
+import lab
 import numpy as np
 import pytest
 from conftest import Workshop
 from errors import BuildError
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
 FORMULAS = {
     "root": r"\sqrt{x}",
@@ -64,21 +66,13 @@ def body(built: Workshop) -> str:
 
 @pytest.fixture(scope="module")
 def tab(built: Workshop) -> Iterator:
-    """The page in headless Chromium without network; skipped where there is none, except in CI, where that fails."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        chromium = None
-    if chromium is None:
-        if os.environ.get("CI"):
-            pytest.fail("chromium or playwright is missing.")
-        pytest.skip("no chromium with playwright on this machine: `make test` as root installs both.")
+    """The page in headless Chromium without network; skipped where there is none, except in CI."""
+    if lab.CHROMIUM is None and not os.environ.get("CI"):
+        pytest.skip("no chromium on this machine: `make test` as root installs it.")
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        opened = running.new_context(
-            offline=True, viewport={"width": 1200, "height": 900}, device_scale_factor=4
-        ).new_page()
+        running = playwright.chromium.launch(executable_path=lab.CHROMIUM, args=["--no-sandbox"])
+        sizes = {"viewport": {"width": 1200, "height": 900}, "device_scale_factor": 4}
+        opened = running.new_context(offline=True, **sizes).new_page()
         opened.complaints = []
         opened.on("console", lambda message: opened.complaints.append(message.text))
         opened.on("pageerror", lambda error: opened.complaints.append(str(error)))
