@@ -37,8 +37,7 @@ benchmark: $(ENVIRONMENT) chromium ## time the sampler, the GANs' training, inve
 	@for name in echo gan inversion widgets; do TQDM_DISABLE=1 $(RUN) tests/benchmark_$$name.py; done
 
 notebooks: $(ENVIRONMENT) ## open JupyterLab, on this machine only
-	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) \
-	  --ServerApp.kernel_websocket_connection_class=helpers.lab_server.PromptConnection
+	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 lint: $(ENVIRONMENT) ## ruff's linter and formatter, on code and notebooks
 	@$(RUN) -m ruff check --quiet

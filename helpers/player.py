@@ -1,4 +1,4 @@
-"""Images, curves and words under a slider: HTML that the report's page and a notebook show alike, see player.js."""
+"""Images, curves and words under a slider: HTML that the report's page and a notebook show alike, with player.js."""
 
 import base64
 import html
@@ -21,13 +21,9 @@ Curve = tuple[Axes, Sequence[float], Sequence[float], str]  # axes, x and y at e
 
 
 def film_html(
-    strips: Mapping[str, Tensor],
-    axis: str,
-    names: Sequence[str] | None = None,
-    fig: Figure | None = None,
-    curves: Sequence[Curve] = (),
-    side: int | None = None,
-) -> str:
+    strips: Mapping[str, Tensor], axis: str, names: Sequence[str] | None = None,
+    fig: Figure | None = None, curves: Sequence[Curve] = (), side: int | None = None,
+) -> str:  # fmt: skip
     """Strips of images side by side under one slider (keys work), with a play button and each frame's name.
 
     strips: by their titles images in [−1, 1], (T, N, 28, 28) for N of them in a row or (T, R, N, 28, 28) for R rows;
@@ -54,14 +50,14 @@ def film_html(
 
 
 def choice(name: str, options: Sequence[str], images: Tensor | None = None, columns: int = 10) -> str:
-    """A control of which one option is chosen; its value is that one's number. images: (N, 1, 28, 28), to click on."""
-    pictures = [""] * len(options) if images is None else [_picture(image, "") for image in images]
-    labels = [
-        f'<label class="{"picture" if picture else "word"}" title="{html.escape(option)}"><input type="radio" '
-        f'name="{name}" value="{k}" aria-label="{html.escape(option)}">{picture or html.escape(option)}</label>'
-        for k, (option, picture) in enumerate(zip(options, pictures, strict=True))
-    ]
-    return f'<fieldset style="--columns: {columns}"><legend>{name}</legend>{"".join(labels)}</fieldset>'
+    """A control whose value is the number of the chosen option; images: (N, 1, 28, 28), to be shown in their place."""
+    labels = ""
+    for k, option in enumerate(map(html.escape, options)):
+        shown, kind = (option, "word") if images is None else (_image(images[k], ""), "picture")
+        radio = f'<input type="radio" name="{name}" value="{k}" aria-label="{option}">'
+        labels += f'<label class="{kind}" title="{option}">{radio}{shown}</label>'
+    width = "none" if images is None else f"{42 * columns}px"
+    return f'<fieldset style="max-width: {width}"><legend>{name}</legend>{labels}</fieldset>'
 
 
 def dial(name: str, reach: float) -> str:
@@ -71,71 +67,68 @@ def dial(name: str, reach: float) -> str:
 
 
 class Player(anywidget.AnyWidget):
-    """Films below controls, in a notebook: `films(values)` makes their HTML anew whenever a control moves.
+    """Films below a notebook's controls: when one moves, `show(values)` gives the films' HTML anew.
 
-    controls: HTML of `choice`, `number` and at most one button, at whose press `press(self)` runs first.
-    values: what each control stands at, by its name.
+    controls: HTML of `choice`, `dial` and at most one button, at whose press `press(player)` runs first. values: where
+    each stands, by its name.
     """
 
     _esm, _css = SCRIPT + "\nexport default {render};", STYLE
     controls = traitlets.Unicode().tag(sync=True)
-    shown = traitlets.Unicode().tag(sync=True)
+    films = traitlets.Unicode().tag(sync=True)
     values = traitlets.Dict().tag(sync=True, echo_update=False)  # an echo would move the slider back under the mouse
 
-    def __init__(
-        self, controls: str, values: dict, films: Callable[[dict], str], press: Callable[["Player"], None] | None = None
-    ):
+    def __init__(self, controls: str, values: dict, show: Callable[[dict], str], press: Callable | None = None):
         super().__init__(controls=controls, values=values)
-        self.films = films
-        self.observe(lambda _: self.show(), "values")
-        self.on_msg(lambda *_: self.show(press))
-        self.show()
+        self.show = show
+        self.observe(self.update, "values")
+        self.on_msg(lambda *_: self.update(press=press))
+        self.update()
 
-    def show(self, first: Callable[["Player"], None] | None = None) -> None:
-        """Make the films anew, after `first(self)`; say what failed, for no reader sees a callback's traceback."""
+    def update(self, _=None, press: Callable[["Player"], None] | None = None) -> None:
+        """Show the films of the present values; say what failed, for no reader sees a callback's traceback."""
         try:
-            if first:
-                first(self)
-            self.shown = self.films(self.values)
+            if press:
+                press(self)
+            self.films = self.show(self.values)
         except Exception as error:
-            self.shown = f'<p role="status">This failed: {html.escape(str(error))}</p>'
+            self.films = f'<p role="status">This failed: {html.escape(str(error))}</p>'
+        self.send("done")
 
     def _repr_mimebundle_(self, **options):
         """Where no kernel runs, e.g. on a page made from the notebook, the films are seen without their controls."""
         data, metadata = super()._repr_mimebundle_(**options)
-        return data | {"text/html": self.shown, "text/plain": "Run this cell in JupyterLab."}, metadata
+        return data | {"text/html": self.films, "text/plain": "Run this cell in JupyterLab."}, metadata
 
 
 def _strip(title: str, images: Tensor, side: int | None) -> str:
-    """One strip under a window as high as a frame; five strips of single digits or two of several rows fit a page."""
+    """One strip, titled; five strips of single digits or two of several rows fit the page side by side."""
     images = images if images.ndim == 5 else images.unsqueeze(1)
     rows, count = images.shape[1:3]
     side, title = side or (72 if rows == 1 else 52), html.escape(title)
     size = f"flex: {count} 1 {side * count + 56}px; max-width: {side * count + 72}px"
-    window = f'style="aspect-ratio: {count} / {rows}"'
-    return f'<div class="strip" style="{size}">{_picture(images, title, window)}{title}</div>'
+    return f'<div class="strip" style="{size}">{_image(images, title, f"aspect-ratio: {count} / {rows}")}{title}</div>'
 
 
 def _chart(fig: Figure, curves: Sequence[Curve]) -> str:
-    """A figure, and on it a point for each curve with its places in % of the figure's width and height."""
-    buffer = io.BytesIO()
+    """A figure and, in % of its width and height, the places of the points."""
+    buffer, points = io.BytesIO(), ""
     fig.savefig(buffer, format="png", dpi=200)
-    points = ""
     for ax, x, y, colour in curves:
-        places = (ax.transData + fig.transFigure.inverted()).transform(np.column_stack([x, y]))
-        places = [[round(100 * a, 2), round(100 * (1 - b), 2)] if np.isfinite(a + b) else None for a, b in places]
+        places = 100 * (ax.transData - fig.transFigure).transform(np.column_stack([x, y]))
+        places = [[round(a, 2), round(100 - b, 2)] if np.isfinite(a + b) else None for a, b in places]
         points += f'<i class="point" style="background: {colour}" data-places="{json.dumps(places)}"></i>'
-    picture = f'<img src="{_url(buffer)}" alt="curves, with a point at this frame">'
-    return f'<div class="chart" style="flex: 0 1 {100 * fig.get_figwidth():.0f}px">{picture}{points}</div>'
+    image = f'<img src="{_url(buffer)}" alt="curves, with a point on each at this frame">'
+    return f'<div class="chart" style="flex: 0 1 {100 * fig.get_figwidth():.0f}px">{image}{points}</div>'
 
 
-def _picture(images: Tensor, title: str, attributes: str = "") -> str:
-    """Images (…, N, 28, 28) in [−1, 1] as one PNG, N side by side, all else below one another: ink is dark."""
+def _image(images: Tensor, title: str, style: str = "") -> str:
+    """Images (…, N, 28, 28) in [−1, 1] as one sheet, N side by side, all else below one another: ink is dark."""
     grey = ((1 - images.detach().cpu().float().clamp(-1, 1)) * 127.5).round().to(torch.uint8)
     count, buffer = grey.shape[-3], io.BytesIO()
     sheet = grey.reshape(-1, count, 28, 28).transpose(1, 2).reshape(-1, 28 * count).numpy()
     Image.fromarray(sheet).save(buffer, format="png", optimize=True)
-    return f'<img class="sheet" src="{_url(buffer)}" alt="{title}" {attributes}>'
+    return f'<img class="sheet" src="{_url(buffer)}" alt="{title}" style="{style}">'
 
 
 def _url(png: io.BytesIO) -> str:

@@ -33,7 +33,6 @@ def jupyterlab(folder: Path) -> Iterator[str]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(settings))
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
-    command += ["--ServerApp.kernel_websocket_connection_class=helpers.lab_server.PromptConnection"]
     command += ["--IdentityProvider.token=", f"--notebook-dir={folder}", "--expose-app-in-browser"]
     command += [f"--LabApp.user_settings_dir={folder / '.settings'}", f"--LabApp.workspaces_dir={folder / '.spaces'}"]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -83,12 +82,12 @@ def run_all(page: Page, address: str, name: str, seconds: float) -> None:
 
 
 def drag(page: Page, slider: Locator, shares: list[float], pause: float = 0.0) -> None:
-    """Press the mouse on a slider's handle and move it to each share of the slider's length, then let go."""
+    """Press the mouse on a slider's left end and move it to each share of the slider's length, then let go."""
     slider.scroll_into_view_if_needed()
-    handle, track = slider.locator(".noUi-handle").bounding_box(), slider.locator(".noUi-base").bounding_box()
-    page.mouse.move(handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2)
+    box = slider.bounding_box()
+    page.mouse.move(box["x"] + 2, box["y"] + box["height"] / 2)
     page.mouse.down()
     for share in shares:
-        page.mouse.move(track["x"] + share * track["width"], track["y"] + track["height"] / 2)
+        page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
         time.sleep(pause)
     page.mouse.up()

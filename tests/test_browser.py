@@ -43,15 +43,25 @@ def test_dragging_a_slider_of_notebook_7_shows_other_pixels(
     papermill.execute_notebook(ROOT / "notebooks" / name, tmp_path / name, parameters, prepare_only=True)
     with lab.jupyterlab(tmp_path) as address, lab.browser() as page:
         lab.run_all(page, address, name, seconds=300)
-        explorers = page.locator(".jp-OutputArea-output:has(.widget-slider)")
-        assert explorers.count() == 2
-        for explorer, which in ((explorers.nth(0), -1), (explorers.nth(1), -2)):  # the curves; the cross-fade
-            slider, picture = explorer.locator(".widget-slider").first, explorer.locator("canvas:visible").nth(which)
+        films, explorer = page.locator(".film"), page.locator(".explorer")
+        assert films.count() == 2 and explorer.locator(".film").count() == 1
+        for film in films.all():
+            slider, picture = film.get_by_role("slider"), film.locator(".sheet").nth(1)
             slider.scroll_into_view_if_needed()
             before = pixels(picture)
-            lab.drag(page, slider, [0.2, 0.5, 0.8, 1.0])
+            lab.drag(page, slider, [0.2, 0.5, 0.8, 0.99])
             assert becomes_other(picture, before), "the mouse moves the slider, and the picture follows"
             after = pixels(picture)
-            slider.locator(".noUi-handle").focus()
-            page.keyboard.press("Home")
+            slider.focus()
+            for _ in range(3):
+                page.keyboard.press("ArrowLeft")
             assert becomes_other(picture, after), "the keyboard does, too"
+            film.get_by_role("button").click()
+            page.wait_for_function("[...document.querySelectorAll('.film button')].some(b => b.textContent != '▶')")
+            assert becomes_other(picture, pixels(picture)), "and it plays"
+            film.get_by_role("button").click()
+        explorer.get_by_role("radio", name="image 2", exact=True).last.focus()
+        page.keyboard.press("Space")
+        explorer.get_by_text("press the button").wait_for()
+        explorer.get_by_role("button", name="Compute this pair").press("Enter")
+        explorer.locator(".film").wait_for()

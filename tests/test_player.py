@@ -75,17 +75,17 @@ def test_points_lie_on_the_curves() -> None:
 
 
 def test_a_control_moves_the_films_and_a_button_comes_first() -> None:
-    def films(values: dict) -> str:
+    def show(values: dict) -> str:
         return f"film {values['Model'] + len(pressed)}"
 
     pressed = []
     controls = player.choice("Model", ["a", "b < c"]) + player.dial("Step", 3.0)
-    widget = player.Player(controls, {"Model": 0, "Step": 0}, films, lambda _: pressed.append(1 / (len(pressed) - 2)))
-    assert widget.shown == "film 0" and "b &lt; c" in widget.controls and 'min="-3.0"' in widget.controls
+    widget = player.Player(controls, {"Model": 0, "Step": 0}, show, lambda _: pressed.append(1 / (len(pressed) - 2)))
+    assert widget.films == "film 0" and "b &lt; c" in widget.controls and 'min="-3.0"' in widget.controls
     widget.values = {"Model": 1, "Step": 0}
-    assert widget.shown == "film 1"
+    assert widget.films == "film 1"
     for seen in ("film 2", "film 3", "division"):
         widget._handle_custom_msg({}, [])
-        assert seen in widget.shown
+        assert seen in widget.films
     data, _ = widget._repr_mimebundle_()
-    assert data["text/html"] == widget.shown and "application/vnd.jupyter.widget-view+json" in data
+    assert data["text/html"] == widget.films and "application/vnd.jupyter.widget-view+json" in data
