@@ -57,11 +57,17 @@ def panels(
 
 
 def digits(
-    ax: Axes, images: Tensor, columns: int, row_names: Sequence[str] = (), name: str = "", colour: str = "black"
+    ax: Axes,
+    images: Tensor,
+    columns: int,
+    row_names: Sequence[str] = (),
+    column_names: Sequence[str] = (),
+    name: str = "",
+    colour: str = "black",
 ) -> None:
     """Draw images (N, 1, 28, 28) in [−1, 1] as one gapless grid, ink dark, pixels crisp in any viewer.
 
-    Rows are named at their left; the whole grid's name stands below it, in its colour.
+    Rows are named at their left, columns above them; the whole grid's name stands below it, in its colour.
     """
     pixels = images.detach().cpu().reshape(-1, 28, 28).float().numpy()
     blank = -np.ones((-len(pixels) % columns, 28, 28), dtype=pixels.dtype)
@@ -71,6 +77,8 @@ def digits(
     ax.set_axis_off()
     for row, words in enumerate(row_names):
         ax.text(-0.15, row + 0.5, words, ha="right", va="center", fontsize=8)
+    for column, words in enumerate(column_names):
+        ax.text(column + 0.5, -0.1, words, ha="center", va="bottom", fontsize=8)
     ax.text(columns / 2, len(rows) + 0.15, name, ha="center", va="top", color=for_text(colour))
 
 
