@@ -45,8 +45,8 @@ def test_dragging_a_slider_of_notebook_7_shows_other_pixels(
         lab.run_all(page, address, name, seconds=300)
         films, explorer = page.locator(".film"), page.locator(".explorer")
         assert films.count() == 2 and explorer.locator(".film").count() == 1
-        for film in films.all():
-            slider, picture = film.get_by_role("slider"), film.locator(".sheet").nth(1)
+        for film, which in ((films.first, ".sheet"), (films.last, ".chart")):  # the cross-fade; the curves
+            slider, picture = film.get_by_role("slider"), film.locator(which).first
             slider.scroll_into_view_if_needed()
             before = pixels(picture)
             lab.drag(page, slider, [0.2, 0.5, 0.8, 0.99])
