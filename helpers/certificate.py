@@ -19,8 +19,8 @@ class Certificate:
     loss: float  # f(z) = ‖G(z) − x‖² + prior ‖z‖²
     kinks: int  # how many units have their kink here
     residual: float  # ‖∇f_s‖: f_s has at each kink the slope s found in place of the kink
-    margin: float  # the least distance of a slope s from both ends of its interval; inf without kinks
-    output_gradient: float  # the least ∂f_s/∂h over outputs h of units at their kink: > 0 bends it upwards; inf without
+    margin: float  # the least distance of a slope s from both ends of its interval; inf if there are no kinks
+    output_gradient: float  # the least ∂f_s/∂h over outputs h of units at their kink: > 0 bends it upwards; else inf
     curvatures: Tensor  # (d − kinks,): eigenvalues of f_s's Hessian within the kinks' intersection, ascending
 
     @property

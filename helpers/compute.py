@@ -1,4 +1,4 @@
-"""The processor and its precision, timing, and refusals of numbers that make no sense."""
+"""Device, precision, timing, and validation of numeric settings."""
 
 import contextlib
 import math

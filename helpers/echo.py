@@ -9,12 +9,12 @@ from helpers.compute import require_count
 
 
 def echo_sample(m: Tensor, s: Tensor, depth: int, rng: Generator | None = None) -> Tensor:
-    """Sample z = m(x) + s(x)·z₁ with z₁ an echo of other data (Brekelmans et al. 2019, eq. 4), truncated at `depth`.
+    """Sample z = m(x) + s(x)·z₁ with z₁ an echo of other samples (Brekelmans et al. 2019, eq. 4), truncated at `depth`.
 
-    m, s: (B, d), the encoder's outputs for B independent data, S(x) = diag s, of any floating dtype, on any device.
+    m, s: (B, d), the encoder's outputs for B independent samples, S(x) = diag s, of any floating dtype, on any device.
     Returns z (B, d) = m₀ + s₀m₁ + s₀s₁m₂ + … with `depth` terms, row i's chain starting at x_i and then running through
-    depth − 1 others, none twice: a random cycle through the batch. Given that the data are independent, each row's
-    marginal is exact; two rows depend on each other, as they share data. Differentiable in every m and s.
+    depth − 1 others, none twice: a random cycle through the batch. Given that the samples are independent, each row's
+    marginal is exact; two rows depend on each other, as they share samples. Differentiable in every m and s.
     Raises ValueError for depth < 1 or > B (a chain would meet its own start), other shapes, integers, NaN or infinity.
     """
     if m.dim() != 2 or m.shape != s.shape:
@@ -47,13 +47,13 @@ def echo_cycle(m: Tensor, s: Tensor, depth: int) -> Tensor:
 
 
 def compose(outer: tuple[Tensor, Tensor], inner: tuple[Tensor, Tensor], length: int) -> tuple[Tensor, Tensor]:
-    """z ↦ M + S (M′ + S′ z) for each row: an outer map (M, S) of so many rows, then the inner one from there on."""
+    """z ↦ M + S (M′ + S′ z) for each row: an outer map of `length` rows, then the inner one from there on."""
     M, S = outer
     return torch.addcmul(M, S, inner[0].roll(-length, 0)), S * inner[1].roll(-length, 0)
 
 
 def echo_loop(m: Tensor, s: Tensor, depth: int) -> Tensor:
-    """The plain way to the same: `depth` dependent steps along the cycle, from its far end. As `echo_cycle`."""
+    """Reference for `echo_cycle`, in `depth` dependent steps along the cycle, from its far end."""
     z = torch.zeros_like(m)
     for k in reversed(range(depth)):
         z = torch.addcmul(m.roll(-k, 0), s.roll(-k, 0), z)

@@ -15,13 +15,13 @@ from helpers.beta_vae import BetaVAE, EchoVAE
 from helpers.certificate import KINDS
 from helpers.compute import one_thread
 from helpers.figures import COLOURS
-from helpers.inversion import gradient_descent, invert, quasi_newton
+from helpers.inversion import STEPS, gradient_descent, invert, quasi_newton
 from helpers.player import Curve, Player, choice, dial, film_html
 from helpers.store import Trained
 
 COLUMNS = 5  # test images shown for each β
-STEPS, EVERY, BUDGETS = 200, 8, (5, 10, 20, 40, 80)  # gradient descent; its frames; evaluations of BFGS at a frame
-COARSE, EVALUATIONS = 17, 30  # points of a path found on demand; evaluations of the pullback energy on each grid
+EVERY, BUDGETS = 8, (5, 10, 20, 40, 80)  # steps of gradient descent, evaluations of BFGS, between the frames
+POINTS, EVALUATIONS = 17, 30  # points of a path found on demand; evaluations of the pullback energy on each grid
 RESTARTS, ITERATIONS = 2, 15  # of the inversion on demand
 
 
@@ -202,9 +202,9 @@ def find_paths(G: nn.Module, x_a: Tensor, x_b: Tensor, points: int) -> list[Tens
     Quicker and rougher than notebook 07: fewer starts, points and evaluations.
     """
     z_a, z_b = invert(G, torch.stack([x_a, x_b]), RESTARTS, iterations=ITERATIONS).best()
-    least = paths.shortest_path(G, z_a, z_b, x_a, x_b, COARSE).path
-    pullback = paths.pullback_geodesic(G, z_a, z_b, COARSE, EVALUATIONS).path
-    found = [paths.constant_speed(path, torch.ones(COARSE - 1).to(path), points).to(z_a) for path in (least, pullback)]
+    least = paths.shortest_path(G, z_a, z_b, x_a, x_b, POINTS).path
+    pullback = paths.pullback_geodesic(G, z_a, z_b, POINTS, EVALUATIONS).path
+    found = [paths.constant_speed(path, torch.ones(POINTS - 1).to(path), points).to(z_a) for path in (least, pullback)]
     return [paths.linear_path(z_a, z_b, points), paths.slerp(z_a, z_b, points), *found]
 
 

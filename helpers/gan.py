@@ -14,29 +14,29 @@ from helpers.networks import GENERATORS, SLOPE, Critic, build_generator
 from helpers.path_aware import EncoderPaths
 
 
-def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+def discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """BCE[D(x), 1] + BCE[D(G(z)), 0] from logits (B,) (Goodfellow et al. 2014, eq. 1)."""
-    return F.softplus(-real).mean() + F.softplus(fake).mean()
+    return F.softplus(-real_scores).mean() + F.softplus(fake_scores).mean()
 
 
-def generator_loss(fake: Tensor) -> Tensor:
+def generator_loss(fake_scores: Tensor) -> Tensor:
     """BCE[D(G(z)), 1] from logits (B,): the non-saturating loss (Goodfellow et al. 2014, section 3)."""
-    return F.softplus(-fake).mean()
+    return F.softplus(-fake_scores).mean()
 
 
-def saturating_loss(fake: Tensor) -> Tensor:
+def saturating_loss(fake_scores: Tensor) -> Tensor:
     """−BCE[D(G(z)), 0] from logits (B,): the minimax loss, whose gradient vanishes where D(G(z)) is near 0."""
-    return -F.softplus(fake).mean()
+    return -F.softplus(fake_scores).mean()
 
 
-def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+def critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """−(mean score of real − mean score of fake), from scores (B,) (Arjovsky et al. 2017, algorithm 1)."""
-    return fake.mean() - real.mean()
+    return fake_scores.mean() - real_scores.mean()
 
 
-def score_loss(fake: Tensor) -> Tensor:
+def score_loss(fake_scores: Tensor) -> Tensor:
     """−mean score of fake, from scores (B,): the generator's side of `critic_loss`."""
-    return -fake.mean()
+    return -fake_scores.mean()
 
 
 LOSSES = {  # of the critic and of the generator
@@ -81,7 +81,7 @@ def interpolate(real: Tensor, fake: Tensor, rng: torch.Generator | None = None) 
 
 @dataclass(frozen=True)
 class GanConfig:
-    """Settings of a training; the defaults are the assignment's GAN. Raises ValueError if they make no sense."""
+    """Settings of a training; the defaults are the assignment's GAN. Raises ValueError if one is out of its range."""
 
     loss: str = "gan"  # a key of LOSSES
     epochs: int = 100  # in each the critic sees every image once
@@ -198,6 +198,7 @@ def _initial_state(config: GanConfig) -> store.State:
     """Networks and optimisers at the start, the networks with the weights of the base model if there is one."""
     G = build_generator(config.generator, config.latent_dim, config.width, config.channels)
     G.to(device(), memory_format=torch.channels_last)
+    # "generator" is the moving average, which is kept; "raw_generator" is the one that Adam trains
     networks = {"raw_generator": G, "generator": copy.deepcopy(G), "critic": Critic().to(device())}
     networks["film"] = SampleHistory(config.latent_dim, config.epochs).to(device())
     if config.base:

@@ -30,8 +30,9 @@ def invert(
 ) -> Inversion:  # fmt: skip
     """Invert images (n, 1, 28, 28) in [−1, 1] from `restarts` codes z ~ N(0, I) each, in the generator's own precision.
 
-    At most `iterations` of Levenberg-Marquardt and so many `evaluations` of BFGS follow the assignment's gradient
-    descent. prior: weight of ‖z‖² in what is minimised, not in the loss. Raises ValueError for other shapes or ranges.
+    First the assignment's gradient descent, then at most `iterations` steps of Levenberg-Marquardt, then BFGS with at
+    most `evaluations` of the loss; 0 skips either. prior: weight of ‖z‖² in what is minimised, not in the loss.
+    Raises ValueError for other shapes or ranges.
     """
     require_count(restarts=restarts)
     require_count(0, seed=seed, iterations=iterations, evaluations=evaluations)

@@ -22,8 +22,8 @@ def straight_line_excess(G: nn.Module, z: Tensor, images: Tensor, rng: torch.Gen
 class EncoderPaths(nn.Module):
     """Straight lines between codes of real images, from an encoder that learns to invert the generator beside it.
 
-    The encoder minimises what inversion does, ‖G(z) − x‖² + prior‖z‖², amortised over images, and is dropped after
-    training. That objective counts twice, in units of the lower bound ½‖x_A − x_B‖².
+    The encoder minimises what inversion does, ‖G(z) − x‖² + prior‖z‖², and is dropped after training. The path loss is
+    the excess energy of the lines plus twice that objective, in units of the lower bound ½‖x_A − x_B‖².
     """
 
     def __init__(self, latent_dim: int, prior: float = 0.1):

@@ -47,7 +47,7 @@ def slerp(z_a: Tensor, z_b: Tensor, points: int = 33) -> Tensor:
 
 def constant_speed(path: Tensor, speed: Tensor, points: int) -> Tensor:
     """The polyline (…, T + 1, d) with nodes at equal shares of its length; speed (…, T): √density on its segments."""
-    lengths = speed.double() + speed.sum(-1, keepdim=True) * 1e-12 + 1e-300  # no segment may have no share at all
+    lengths = speed.double() + speed.sum(-1, keepdim=True) * 1e-12 + 1e-300  # lest a segment have no length
     reached = F.pad(lengths.cumsum(-1), (1, 0))
     share = torch.linspace(0, 1, points, dtype=torch.float64, device=path.device) * reached[..., -1:]
     segment = (torch.searchsorted(reached, share, right=True) - 1).clamp(0, lengths.shape[-1] - 1)
@@ -241,7 +241,7 @@ def minimise_energy(
 
 
 def regrid(path: Tensor, points: int) -> Tensor:
-    """Polylines (P, T + 1, d) on another number of points, as fast as before."""
+    """Polylines (P, T + 1, d) on another number of points, at the same times."""
     return constant_speed(path, torch.ones_like(path[:, 1:, 0]), points)
 
 

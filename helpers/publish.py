@@ -1,7 +1,7 @@
 """What a notebook puts into the report: figures and tables with captions, numbers in prose, answers, checks, sources.
 
 Each function shows its output in JupyterLab and marks it with metadata {"report": {"kind": …}}, which `report/build.py`
-turns into LaTeX.
+turns into LaTeX and HTML.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""What the report says about itself: title block, machine, models, commit."""
+"""Metadata of the report: title block, machine, library versions, models, commit."""
 
 import ast
 import datetime

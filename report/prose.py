@@ -1,4 +1,4 @@
-"""Markdown to LaTeX and HTML: all texts of the report in one run of pandoc; prose.lua resolves what is ours."""
+"""Markdown to LaTeX or HTML, in one run of pandoc; prose.lua resolves our labels, references and citations."""
 
 import os
 import re

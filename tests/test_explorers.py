@@ -126,7 +126,7 @@ def test_path_explorer_shows_the_frames_of_a_known_pair_both_ways(two_pairs: tup
 def test_path_explorer_computes_an_unknown_pair_and_says_what_failed(two_pairs: tuple, monkeypatch) -> None:
     explorer, _ = two_pairs
     monkeypatch.setattr(explorers, "ITERATIONS", 2)
-    monkeypatch.setattr(explorers, "COARSE", 5)
+    monkeypatch.setattr(explorers, "POINTS", 5)
     explorer.values = explorer.values | {"Model": 1, "From": 2, "To": 2}
     explorer._handle_custom_msg("press", [])
     assert "two different images" in explorer.films
