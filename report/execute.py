@@ -89,7 +89,7 @@ def fingerprint(notebook: Path, parameters: dict) -> str:
     """A hash of what decides a notebook's outputs, models apart: cells, parameters, helpers, libraries, machine."""
     cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, as_version=4).cells]
     helpers_used = _imported("\n".join(source for kind, source in cells if kind == "code"), set())
-    code = [path.read_text(encoding="utf-8") for path in sorted(helpers_used)]
+    code = [part.read_text("utf-8") for path in sorted(helpers_used) for part in sorted(HELPERS.glob(path.stem + ".*"))]
     versions = [importlib.metadata.version(name) for name in LIBRARIES]
     return hashlib.sha256(json.dumps([cells, parameters, code, versions, device_name()]).encode()).hexdigest()
 

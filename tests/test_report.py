@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -112,6 +113,16 @@ def test_cells_parameters_helpers_and_models_decide_what_runs_again(workshop: Wo
     assert execute.recall(target, mark) is None
     found = {path.stem for path in execute._imported("from helpers import gan", set())}
     assert {"gan", "store", "compute", "networks"} <= found and "echo" not in found
+
+
+def test_a_module_changes_with_the_script_beside_it(workshop: Workshop, monkeypatch) -> None:
+    monkeypatch.setattr(execute, "HELPERS", shutil.copytree(execute.HELPERS, workshop.folder / "helpers"))
+    workshop.write("01_film", "from helpers import player")
+    source = workshop.notebooks / "01_film.ipynb"
+    before = execute.fingerprint(source, {})
+    with open(execute.HELPERS / "player.js", "a") as script:
+        script.write("// changed")
+    assert execute.fingerprint(source, {}) != before
 
 
 def test_reduced_parameters_belong_to_notebooks() -> None:
