@@ -223,7 +223,7 @@ def training(name: str, config: dict, start: Callable[[], State]) -> Iterator[Ru
             lock = run.path.with_suffix(".lock")
             lock.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(filelock.FileLock(lock))
-            stack.callback(lock.unlink, missing_ok=True)
+            stack.callback(lambda: os.name == "nt" or lock.unlink(missing_ok=True))  # Windows removes no open file
             run._load_model(since)  # another process may have trained it while this one waited
         yield run
         if run.trained is None:

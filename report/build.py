@@ -14,6 +14,8 @@ import filelock
 import merge
 from errors import BuildError
 
+from helpers import store
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -62,7 +64,9 @@ def build(options: argparse.Namespace) -> None:
             pdf, wide = export.make_pdf(export.write_latex(whole, folder))
             made.append(pdf)
         print(f"{'page and PDF':32} {time.monotonic() - begin:7.1f} s", flush=True)
-        targets = [publish(file, options.output.resolve().with_suffix(file.suffix)) for file in made]
+        targets = [options.output.resolve().with_suffix(file.suffix) for file in made]
+        for file, target in zip(made, targets, strict=True):
+            store.write_atomically(target, file.read_bytes())
         note.unlink(missing_ok=True)
         for line in wide:
             print(f"warning: a line too wide by {line}")
@@ -70,18 +74,6 @@ def build(options: argparse.Namespace) -> None:
         if missing:
             print(f"warning: no answer to {', '.join(sorted(missing))}")
         print(f"Ready: {', '.join(map(str, targets))}.")
-
-
-def publish(made: Path, target: Path) -> Path:
-    """Put a file in place in one step: a reader sees the old one or the new one. Returns the target."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        aside.write_bytes(made.read_bytes())
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
-    return target
 
 
 def main(words: list[str] | None = None) -> int:
