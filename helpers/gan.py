@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from helpers import data, evaluation, store
 from helpers.compute import autocast, device, require_count, require_nonnegative
-from helpers.networks import GENERATORS, SLOPE, Critic, build_generator
+from helpers.networks import CRITICS, GENERATORS, SLOPE, Critic, build_critic, build_generator
 from helpers.path_aware import EncoderPaths
 
 
@@ -70,6 +70,24 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: torch.Gene
     return ((norm + 1e-12).sqrt() - 1).square().mean()  # the square root's own gradient is infinite at 0
 
 
+@torch.enable_grad()  # whatever the caller's mode
+def r1_penalty(critic: nn.Module, real: Tensor) -> Tensor:
+    """E ‖∇D(x)‖² at real images x (B, 1, 28, 28), differentiable in the weights (Mescheder et al. 2018, eq. 9)."""
+    x = real.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    return gradient.square().sum((1, 2, 3)).mean()
+
+
+def random_shift(images: Tensor, size: int, rng: torch.Generator | None = None) -> Tensor:
+    """Each image (B, 1, 28, 28) moved by up to `size` pixels both ways, black coming in (Zhao et al. 2020)."""
+    if not size:
+        return images
+    rows, columns = torch.randint(2 * size + 1, (2, len(images), 1), generator=rng, device=images.device)
+    pixels, number = torch.arange(28, device=images.device), torch.arange(len(images), device=images.device)
+    padded = F.pad(images, (size,) * 4, value=-1.0)
+    return padded[number[:, None, None], 0, (rows + pixels)[:, :, None], (columns + pixels)[:, None, :]].unsqueeze(1)
+
+
 def interpolate(real: Tensor, fake: Tensor, rng: torch.Generator | None = None) -> Tensor:
     """x̂ = ε real + (1 − ε) fake with one ε ~ U(0, 1) for each image, detached."""
     if not (real.is_floating_point() and real.dtype == fake.dtype and real.shape == fake.shape):
@@ -91,9 +109,13 @@ class GanConfig:
     betas: tuple[float, float] = (0.5, 0.999)  # of Adam (Radford et al. 2016)
     critic_steps: int = 1  # for each step of the generator
     penalty_weight: float = 0.0  # of the gradient penalty
+    r1_weight: float = 0.0  # γ: γ/2 is the weight of the R1 penalty (Mescheder et al. 2018)
+    r1_every: int = 1  # the R1 penalty is added in every so manyth step, as many times as large
+    shift: int = 0  # real and generated images are moved by up to so many pixels before the critic sees them
     clip: float = 0.0  # bound on the critic's weights (Arjovsky et al. 2017); 0: none
     ema_decay: float = 0.999  # of the moving average of the generator's weights, which is the generator kept
     generator: str = "conv"  # one of networks.GENERATORS
+    critic: str = "mlp"  # one of networks.CRITICS
     latent_dim: int = 64
     width: int = 256
     channels: int = 16
@@ -102,17 +124,19 @@ class GanConfig:
     base: str = ""  # the name of a model to go on from, with its BatchNorm frozen,
     base_epochs: int = 0  # and the epochs of its own training
     path_weight: float = 0.0  # of the path term in the generator's loss
+    inversion_weight: float = 0.0  # of the inversion term in it
     num_eval_samples: int = 10_000  # scored after every `eval_every` epochs and at the end; 0: never
     eval_every: int = 5
     classifier: dict = field(default_factory=dict)  # changes to the classifier that scores
     keep: tuple[str, ...] = ("generator", "critic", "film")  # the modules that the store keeps beside the record
 
     def __post_init__(self):
-        if self.loss not in LOSSES or self.generator not in GENERATORS:
-            raise ValueError(f"{self.loss!r} must be one of {[*LOSSES]}, {self.generator!r} of {[*GENERATORS]}.")
+        for name, choices in (("loss", LOSSES), ("generator", GENERATORS), ("critic", CRITICS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}.")
         for entry in fields(self):
             if entry.type is int:
-                may_be_zero = entry.name in ("seed", "base_epochs", "num_eval_samples")
+                may_be_zero = entry.name in ("seed", "shift", "base_epochs", "num_eval_samples")
                 require_count(0 if may_be_zero else 1, **{entry.name: getattr(self, entry.name)})
             elif entry.type is float:
                 require_nonnegative(**{entry.name: getattr(self, entry.name)})
@@ -124,7 +148,12 @@ WGAN_GP = GanConfig(loss="wgan", betas=(0.5, 0.9), penalty_weight=10.0)  # Gulra
 PATH_AWARE = replace(
     WGAN_GP, epochs=20, learning_rate=3e-4, base="wgan-gp", base_epochs=100, path_weight=20.0, keep=("generator",)
 )
-CONFIGS = {"gan": GanConfig(), "wgan-gp": WGAN_GP, "path-aware": PATH_AWARE}
+R1 = GanConfig(r1_weight=1.0)  # the GAN with a zero-centred penalty (Mescheder et al. 2018)
+BEST = GanConfig(
+    epochs=40, learning_rate=4e-4, betas=(0.0, 0.99), r1_weight=0.1, r1_every=8, shift=2, generator="conv-refined",
+    channels=64, critic="conv", eval_every=2,
+)  # fmt: skip
+CONFIGS = {"gan": GanConfig(), "wgan-gp": WGAN_GP, "r1": R1, "best": BEST, "path-aware": PATH_AWARE}
 
 
 def train(config: GanConfig, name: str = "gan") -> store.Trained:
@@ -145,10 +174,9 @@ def train(config: GanConfig, name: str = "gan") -> store.Trained:
                 for key in ("generator", "critic"):
                     state.optimizers[key].param_groups[0]["lr"] = config.learning_rate * remaining
                 z = torch.randn(config.batch_size, config.latent_dim, generator=rng, device=device())
-                update_generator = (step + 1) % config.critic_steps == 0
-                for key, loss in train_step(state, config, images[batch], z, update_generator).items():
+                for key, loss in train_step(state, config, images[batch], z, step).items():
                     losses[key].append(loss)
-                if update_generator:
+                if (step + 1) % config.critic_steps == 0:
                     _update_average(G_ema, G, config.ema_decay, step // config.critic_steps)
             networks["film"].record(G_ema.eval(), epoch)
             means = {key: sum(values) / len(values) for key, values in losses.items()}
@@ -156,26 +184,29 @@ def train(config: GanConfig, name: str = "gan") -> store.Trained:
     return run.trained
 
 
-def train_step(state: store.State, config: GanConfig, x: Tensor, z: Tensor, update_generator: bool = True) -> dict:
+def train_step(state: store.State, config: GanConfig, x: Tensor, z: Tensor, step: int = 0) -> dict:
     """A step of the critic on real images x (B, 1, 28, 28) and fakes G(z), then one of the generator on the same fakes.
 
-    Returns the losses, their terms, and the share of images that the critic gives the right sign.
+    step: its number, for what is not done in every step. Returns the losses, their terms, and the share of images that the critic gives the right sign.
     """
     networks, optimizers, losses = state.networks(), state.optimizers, {}
     G, D = networks["raw_generator"], networks["critic"]
     loss_of_critic, loss_of_generator = LOSSES[config.loss]
     with autocast():
-        fake = G(z)
-        real_scores, fake_scores = D(torch.cat([x, fake.detach()])).float().chunk(2)
+        real, fake = (random_shift(images, config.shift, state.rng) for images in (x, G(z)))
+        real_scores, fake_scores = D(torch.cat([real, fake.detach()])).float().chunk(2)
         losses["critic"] = total = loss_of_critic(real_scores, fake_scores)
         if config.penalty_weight:
-            losses["penalty"] = gradient_penalty(D, x, fake.to(x.dtype), state.rng)
+            losses["penalty"] = gradient_penalty(D, real, fake.to(real.dtype), state.rng)
             total = total + config.penalty_weight * losses["penalty"]
+        if config.r1_weight and step % config.r1_every == 0:
+            losses["r1"] = r1_penalty(D, real)
+            total = total + config.r1_weight / 2 * config.r1_every * losses["r1"]
     take_step(total, optimizers["critic"])
     for weight in D.parameters() if config.clip else []:
         weight.data.clamp_(-config.clip, config.clip)
     losses["accuracy"] = ((real_scores > 0).float().mean() + (fake_scores < 0).float().mean()) / 2
-    if update_generator:
+    if (step + 1) % config.critic_steps == 0:
         with autocast():
             losses["generator"] = total = loss_of_generator(D(fake).float())
             if config.path_weight:
@@ -199,7 +230,7 @@ def _initial_state(config: GanConfig) -> store.State:
     G = build_generator(config.generator, config.latent_dim, config.width, config.channels)
     G.to(device(), memory_format=torch.channels_last)
     # "generator" is the moving average, which is kept; "raw_generator" is the one that Adam trains
-    networks = {"raw_generator": G, "generator": copy.deepcopy(G), "critic": Critic().to(device())}
+    networks = {"raw_generator": G, "generator": copy.deepcopy(G), "critic": build_critic(config.critic).to(device())}
     networks["film"] = SampleHistory(config.latent_dim, config.epochs).to(device())
     if config.base:
         plain = replace(

@@ -1,27 +1,29 @@
-"""The networks of the GAN questions: a generator by each of the hand-out's recipes, and the critic."""
+"""The networks of the GAN questions: generators by both recipes of the hand-out, and two critics."""
 
 from torch import Tensor, nn
 
 SLOPE = 0.2  # of LeakyReLU below 0
-GENERATORS = ("conv", "mlp-default", "mlp-he", "mlp-batchnorm")
+GENERATORS = ("conv", "conv-refined", "mlp-default", "mlp-he", "mlp-batchnorm")
+CRITICS = ("mlp", "conv")
 
 
 class Generator(nn.Module):
     """The hand-out's second recipe: two linear layers, then ConvTranspose → BatchNorm → LeakyReLU, 7×7 → 14×14 → 28×28.
 
-    Maps codes (B, latent_dim) to images (B, 1, 28, 28) in [−1, 1].
+    Maps codes (B, latent_dim) to images (B, 1, 28, 28) in [−1, 1]. refined: one more convolution at 14×14.
     """
 
-    def __init__(self, latent_dim: int = 64, width: int = 256, channels: int = 16):
+    def __init__(self, latent_dim: int = 64, width: int = 256, channels: int = 16, refined: bool = False):
         super().__init__()
-        self.latent_dim = latent_dim
+        self.latent_dim, half = latent_dim, channels // 2
+        refinement = [nn.Conv2d(half, half, 3, padding=1), nn.BatchNorm2d(half), nn.LeakyReLU(SLOPE)]
         self.net = nn.Sequential(
             nn.Linear(latent_dim, width), nn.BatchNorm1d(width), nn.LeakyReLU(SLOPE),
             nn.Linear(width, channels * 49), nn.BatchNorm1d(channels * 49), nn.LeakyReLU(SLOPE),
             nn.Unflatten(1, (channels, 7, 7)),
-            nn.ConvTranspose2d(channels, channels // 2, 4, stride=2, padding=1),
-            nn.BatchNorm2d(channels // 2), nn.LeakyReLU(SLOPE),
-            nn.ConvTranspose2d(channels // 2, 1, 4, stride=2, padding=1), nn.Tanh(),
+            nn.ConvTranspose2d(channels, half, 4, stride=2, padding=1), nn.BatchNorm2d(half), nn.LeakyReLU(SLOPE),
+            *(refinement if refined else []),
+            nn.ConvTranspose2d(half, 1, 4, stride=2, padding=1), nn.Tanh(),
         )  # fmt: skip
 
     def forward(self, z: Tensor) -> Tensor:
@@ -43,9 +45,8 @@ class MLPGenerator(nn.Module):
             norm = [nn.BatchNorm1d(outputs)] if start == "batchnorm" else []
             layers += [nn.Linear(inputs, outputs), *norm, nn.LeakyReLU(SLOPE)]
         self.net = nn.Sequential(*layers, nn.Linear(widths[-1], 784), nn.Tanh(), nn.Unflatten(1, (1, 28, 28)))
-        for layer in [layer for layer in self.net if isinstance(layer, nn.Linear) and start == "he"]:
-            nn.init.kaiming_normal_(layer.weight, a=SLOPE, nonlinearity="leaky_relu")
-            nn.init.zeros_(layer.bias)
+        if start == "he":
+            he_initialise(self)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.net(z)
@@ -68,6 +69,37 @@ class Critic(nn.Module):
         return self.net(x).squeeze(1)
 
 
+class ConvCritic(nn.Module):
+    """A convolutional discriminator, 28×28 → 14×14 → 7×7 → one hidden linear layer: images (B, 1, 28, 28) to (B,)."""
+
+    def __init__(self, channels: int = 32, hidden: int = 128):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(1, channels, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE),
+            nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE), nn.Flatten(),
+            nn.Linear(2 * channels * 49, hidden), nn.LeakyReLU(SLOPE), nn.Linear(hidden, 1),
+        )  # fmt: skip
+        he_initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x).squeeze(1)
+
+
+def he_initialise(network: nn.Module) -> None:
+    """Weights of variance 2 / (1 + SLOPE²) / inputs, biases 0 (He et al. 2015)."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, a=SLOPE, nonlinearity="leaky_relu")
+            nn.init.zeros_(layer.bias)
+
+
 def build_generator(kind: str, latent_dim: int, width: int, channels: int) -> nn.Module:
-    """A generator of one of the GENERATORS; width and channels are those of "conv"."""
-    return Generator(latent_dim, width, channels) if kind == "conv" else MLPGenerator(latent_dim, kind[4:])
+    """A generator of one of the GENERATORS; width and channels are those of "conv" and "conv-refined"."""
+    if kind.startswith("conv"):
+        return Generator(latent_dim, width, channels, refined=kind == "conv-refined")
+    return MLPGenerator(latent_dim, kind.removeprefix("mlp-"))
+
+
+def build_critic(kind: str) -> nn.Module:
+    """A critic of one of the CRITICS."""
+    return Critic() if kind == "mlp" else ConvCritic()
