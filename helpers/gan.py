@@ -187,7 +187,8 @@ def train(config: GanConfig, name: str = "gan") -> store.Trained:
 def train_step(state: store.State, config: GanConfig, x: Tensor, z: Tensor, step: int = 0) -> dict:
     """A step of the critic on real images x (B, 1, 28, 28) and fakes G(z), then one of the generator on the same fakes.
 
-    step: its number, for what is not done in every step. Returns the losses, their terms, and the share of images that the critic gives the right sign.
+    step: its number, for what is not done in every step. Returns the losses, their terms, and the share of images that
+    the critic gives the right sign.
     """
     networks, optimizers, losses = state.networks(), state.optimizers, {}
     G, D = networks["raw_generator"], networks["critic"]
