@@ -38,21 +38,27 @@ def say(text: str) -> None:
     _publish({"text/markdown": inspect.cleandoc(text), "text/plain": text}, "prose")
 
 
-def answer(question: str, text: str, number: str = "") -> None:
-    """The short answer to a question ("RD-a"), shown in a box and in the report's opening list.
+def answer(question: str, text: str, brief: str) -> None:
+    """The answer to a question ("RD-a"): the report prints it in a box directly below the question.
 
-    text: Markdown of one to three sentences. number: the headline number, as it is to be printed there.
+    text: Markdown, complete by itself. brief: the answer in one or two sentences, for the table on the first page.
     """
-    text = inspect.cleandoc(text)
+    text, brief = inspect.cleandoc(text), inspect.cleandoc(brief)
     shown = f"> **Answer to {question}.** {text}"
-    _publish({"text/markdown": shown, "text/plain": text}, "answer", question=question, text=text, number=number)
+    _publish({"text/markdown": shown, "text/plain": text}, "answer", question=question, text=text, brief=brief)
 
 
 def claim(sentence: str, condition: bool) -> None:
-    """A conclusion in prose with the condition under which it holds; raises AssertionError, naming it, if it fails."""
+    """`say` a conclusion that depends on data, with the condition under which it is true."""
+    say(holds(sentence, condition))
+
+
+def holds(sentence: str, condition: bool) -> str:
+    """The sentence, for a caption or an answer; if it is false in this run, say so, and no full report is built."""
     if not condition:
-        raise AssertionError(f"this is not so in this run: {inspect.cleandoc(sentence)}")
-    say(sentence)
+        sentence = inspect.cleandoc(sentence)
+        _publish({"text/plain": f"✗ Not true in this run: {sentence}"}, "refuted", sentence=sentence)
+    return sentence
 
 
 def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:

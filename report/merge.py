@@ -19,15 +19,21 @@ Cell = nbformat.NotebookNode
 
 
 def merge(paths: list[Path], title: dict, run: dict) -> nbformat.NotebookNode:
-    """One notebook of all; metadata.report: `title` and `run` (see facts), `answers`, `checks`, `notebooks`."""
-    report = {"title": title, "run": run, "answers": [], "checks": [], "notebooks": []}
+    """One notebook of all; metadata.report: `title` and `run` (see facts), `answers`, `checks`, `notebooks`.
+
+    Raises BuildError for a question answered twice and, in a full run, for a claim that is not true.
+    """
+    report = {"title": title, "run": run, "answers": [], "checks": [], "notebooks": [], "refuted": []}
     whole, chapters = nbformat.v4.new_notebook(), []
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
         seconds = notebook.metadata.get("reuse", {}).get("seconds", 0.0)
         report["notebooks"].append({"name": path.name, "parameters": parameters_of(notebook), "seconds": seconds})
         shown = [c for c in notebook.cells if c.cell_type != "raw" and HIDDEN.isdisjoint(c.metadata.get("tags", []))]
-        chapters.append((path.stem.partition("_")[2], [_reduced(cell, path.stem, report) for cell in shown]))
+        cells = _answers_first([_reduced(cell, path.stem, report) for cell in shown])
+        chapters.append((path.stem.partition("_")[2], cells))
+    if report["refuted"] and title["extent"] == "full run":
+        raise BuildError("these sentences are not true in this run:\n" + "\n".join(report["refuted"]))
     report["answers"].sort(key=lambda answer: QUESTIONS.index(answer["question"]))
     whole.cells = arrange(chapters)
     _gather_checks(whole.cells)
@@ -53,7 +59,21 @@ def _reduced(cell: Cell, stem: str, report: dict) -> Cell:
         if output.metadata.report.kind == "prose":
             output.data["text/markdown"] = _labelled(output.data["text/markdown"], name)
         _list(output.metadata.report, stem, report)
+    new.outputs = [output for output in new.outputs if output.metadata.report.kind != "refuted"]
     return new
+
+
+def _answers_first(cells: list[Cell]) -> list[Cell]:
+    """The cells with each answer directly behind the cell that asks its question."""
+    arranged = list(cells)
+    questions = [cell for cell in cells if "question" in cell.metadata.get("tags", [])]
+    for cell in cells:
+        for output in [output for output in cell.get("outputs", []) if output.metadata.report.kind == "answer"]:
+            asked = [place for place in questions if output.metadata.report.question in place.source]
+            if asked:
+                cell.outputs.remove(output)
+                arranged.insert(arranged.index(asked[0]) + 1, nbformat.v4.new_code_cell("", outputs=[output]))
+    return arranged
 
 
 def _labelled(text: str, name: str) -> str:
@@ -82,16 +102,11 @@ def _list(fact: dict, stem: str, report: dict) -> None:
             raise BuildError(f"{stem}.ipynb answers {name!r}, which is no question of the assignment.")
         if name in known:
             raise BuildError(f"{name} is answered twice (the second time in {stem}.ipynb): keep one.")
-        report["answers"].append({**fact, "brief": _brief(fact["text"])})
+        report["answers"].append(fact)
     elif fact["kind"] == "check":
         report["checks"].append({"notebook": f"{stem}.ipynb", **fact})
-
-
-def _brief(text: str) -> str:
-    """The first sentence (two, if that is as short as "Yes."), without references to figures and tables in brackets."""
-    text = re.sub(r"\s*\(\[[^]]+\]\(#(?:fig|tab|sec|eq)[^)]*\)\)", "", text)
-    brief, *more = re.split(r"(?<=[.!?])\s+(?=[A-Z*$])", text)
-    return f"{brief} {more[0]}" if len(brief) < 50 and more else brief
+    elif fact["kind"] == "refuted":
+        report["refuted"].append(f"{stem}.ipynb: {fact['sentence']}")
 
 
 def arrange(chapters: list[tuple[str, list[Cell]]]) -> list[Cell]:

@@ -265,16 +265,30 @@ def test_decimal_points_align(column: list[str], padded: list[str]) -> None:
     assert re.findall(r"a & (.*?) ?\\\\", latex) == padded
 
 
-def test_the_opening_list_has_the_first_sentence_or_two_short_ones() -> None:
-    first = "As β → 0 only the data counts: a rate of 1.5 nats"
-    assert merge._brief(f"{first} ([figure](#fig-a)). More.") == f"{first}."
-    assert merge._brief("Yes. It is so. Why?") == "Yes. It is so."
+def test_an_answer_is_printed_below_its_question(workshop: Workshop) -> None:
+    workshop.write("01_only", "publish.say('Later.')", "publish.answer('RD-a', 'Yes.', 'Yes')")
+    path = workshop.notebooks / "01_only.ipynb"
+    notebook = nbformat.read(path, 4)
+    notebook.cells.insert(1, make.new_markdown_cell("> **RD-a.** Why?", metadata={"tags": ["question"]}))
+    nbformat.write(notebook, path)
+    done = workshop.build("--page")
+    assert done.returncode == 0, done.stderr
+    page = workshop.page.read_text(encoding="utf-8")
+    body = page[page.index("<main") :]
+    assert body.index("Why?") < body.index("Answer to RD-a") < body.index("Later.")
+
+
+def test_a_claim_that_is_not_true_stops_a_full_report_only(workshop: Workshop) -> None:
+    workshop.write("01_only", "publish.claim('Two is less than one.', 2 < 1)")
+    full, reduced = workshop.build("--page"), workshop.build("--page", "--reduced")
+    assert full.returncode == 1 and "01_only.ipynb: Two is less than one." in full.stderr
+    assert reduced.returncode == 0, reduced.stderr
 
 
 @pytest.mark.parametrize(("questions", "complaint"), [(["RD-z"], "no question"), (["RD-a", "RD-a"], "answered twice")])
 def test_wrong_answers_are_refused(workshop: Workshop, questions: list[str], complaint: str) -> None:
     with pytest.raises(BuildError, match=complaint):
-        workshop.merged("", *({"kind": "answer", "question": name, "text": "yes", "number": ""} for name in questions))
+        workshop.merged("", *({"kind": "answer", "question": name, "text": "yes", "brief": ""} for name in questions))
 
 
 def test_going_further_moves_to_the_appendix_and_leaves_a_line() -> None:
