@@ -1,5 +1,6 @@
 """The training store: found, trained, resumed, refused; nothing half-written; the same here and on Dask's workers."""
 
+import functools
 import json
 import os
 import pickle
@@ -10,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from distributed import LocalCluster
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from helpers import store
 
 CONFIG = {"epochs": 4, "seed": 3, "width": 5}
+EVERY_EPOCH, MODEL_FILES = [0, 1, 2, 3], [".json", ".safetensors"]
 
 
 @pytest.fixture(autouse=True)
@@ -23,12 +25,16 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("MODELS", str(tmp_path / "models"))
     for name in ("RETRAIN_SINCE", "RETRAIN", "MODELS_USED", "SCHEDULER"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(store, "CHECKPOINT_SECONDS", store.CHECKPOINT_SECONDS)  # a regression changes it
     (tmp_path / "models").mkdir()
     return tmp_path / "models"
 
 
-def regression(config=CONFIG, stop_at=None, stop=KeyboardInterrupt, value=None):
-    """Train a small regression; `stop` is raised in epoch `stop_at`; `value`: what the history records."""
+def regression(config=CONFIG, in_epoch_2=lambda: None, value=None):
+    """Train a small regression, with a checkpoint after each epoch: the model, and the epochs that ran now.
+
+    in_epoch_2: called before the third epoch, number 2, is done. value: what the history records in place of the loss.
+    """
 
     def start():
         width = config["width"]
@@ -38,6 +44,7 @@ def regression(config=CONFIG, stop_at=None, stop=KeyboardInterrupt, value=None):
         return store.State({"net": network}, {"old": nn.Linear(1, 1)}, {"adam": optimizer}, rng)
 
     epochs_run = []
+    store.CHECKPOINT_SECONDS = 0.0  # in Dask's workers, too
     with store.training("regression", config, start) as run:
         network, optimizer = run.state.modules["net"], run.state.optimizers["adam"]
         for epoch in run.epochs():
@@ -48,11 +55,22 @@ def regression(config=CONFIG, stop_at=None, stop=KeyboardInterrupt, value=None):
             loss.backward()
             optimizer.step()
             network.eval()
-            if epoch == stop_at:
-                raise stop
+            if epoch == 2:
+                in_epoch_2()
             epochs_run.append(epoch)
             run.log({"loss": loss.item() if value is None else value})
     return run.trained, epochs_run
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def kill_once(mark):
+    """Kill this process, unless the file `mark` says that one was killed."""
+    if not Path(mark).exists():
+        Path(mark).write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def weights(trained):
@@ -67,9 +85,9 @@ def test_trains_once_then_loads(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("MODELS_USED", str(tmp_path / "used"))
     first, run = regression()
     again, rerun = regression()
-    assert run == [0, 1, 2, 3] and rerun == []
+    assert run == EVERY_EPOCH and rerun == []
     assert torch.equal(weights(first), weights(again)) and first.record == again.record
-    assert suffixes(folder) == [".json", ".safetensors"]
+    assert suffixes(folder) == MODEL_FILES
     assert not again.modules["net"].training and not any(w.requires_grad for w in again.modules["net"].parameters())
     assert set(first.record) >= store.ENTRIES | {"versions", "commit"}
     (name,) = {path.stem for path in folder.iterdir()}
@@ -87,17 +105,13 @@ def test_random_numbers_of_the_caller_do_not_tell_training_from_loading():
     assert drawn == [torch.rand(1).item()] * 2
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, ZeroDivisionError])
-def test_interrupted_training_resumes_bit_for_bit(folder, monkeypatch, capsys, stop):
+def test_interrupted_training_resumes_bit_for_bit(folder, capsys):
     whole, _ = regression()
     for path in folder.iterdir():
         path.unlink()
-    monkeypatch.setattr(store, "CHECKPOINT_SECONDS", 0.0)
     torch.manual_seed(8)
-    with pytest.raises(stop):
-        regression(stop_at=2, stop=stop)
-    drawn = torch.rand(1)
-    assert torch.equal(drawn, torch.manual_seed(8) and torch.rand(1)), "the caller's random numbers are left alone"
+    with pytest.raises(KeyboardInterrupt):
+        regression(in_epoch_2=interrupt)
     assert suffixes(folder) == [".partial"], "the lock is released, the checkpoint stays"
     resumed, run = regression()  # as a cell run again in the same kernel
     assert run == [2, 3] and "regression: going on after epoch 2 of 4." in capsys.readouterr().out
@@ -108,35 +122,23 @@ def test_interrupted_training_resumes_bit_for_bit(folder, monkeypatch, capsys, s
 def test_of_two_that_need_one_model_the_second_waits_for_the_first(folder):
     with ThreadPoolExecutor(2) as threads:
         runs = [future.result()[1] for future in [threads.submit(regression) for _ in range(2)]]
-    assert sorted(runs) == [[], [0, 1, 2, 3]]
-    assert suffixes(folder) == [".json", ".safetensors"]
+    assert sorted(runs) == [[], EVERY_EPOCH]
+    assert suffixes(folder) == MODEL_FILES
 
 
-def test_retrain_since_ignores_older_models(monkeypatch):
-    first, _ = regression()
+@pytest.mark.parametrize(("keep", "retrain", "run"), [(True, "1", True), (False, "1", False), (False, "all", True)])
+def test_older_models_are_trained_anew_but_records_only_when_all_are_asked_for(monkeypatch, keep, retrain, run):
+    first, _ = regression(CONFIG | {"keep": keep})
     monkeypatch.setenv("RETRAIN_SINCE", str(first.record["finished"] + 100))
-    second, run = regression()
-    assert run == [0, 1, 2, 3] and torch.equal(weights(first), weights(second))
-
-
-def test_records_are_trained_anew_only_when_all_are_asked_for(monkeypatch):
-    first, _ = regression(CONFIG | {"keep": False})
-    monkeypatch.setenv("RETRAIN_SINCE", str(first.record["finished"] + 100))
-    monkeypatch.setenv("RETRAIN", "1")
-    assert regression(CONFIG | {"keep": False})[1] == []
-    monkeypatch.setenv("RETRAIN", "all")
-    assert regression(CONFIG | {"keep": False})[1] == [0, 1, 2, 3]
+    monkeypatch.setenv("RETRAIN", retrain)
+    second, epochs = regression(CONFIG | {"keep": keep})
+    assert epochs == EVERY_EPOCH * run and torch.equal(weights(first), weights(second))
 
 
 def test_divergence_names_epoch_and_loss(folder):
     with pytest.raises(FloatingPointError, match="regression diverged in epoch 1: loss = nan"):
         regression(value=float("nan"))
     assert not list(folder.iterdir())
-
-
-def test_epochs_below_one():
-    with pytest.raises(ValueError, match="at least 1"):
-        regression(CONFIG | {"epochs": 0})
 
 
 def test_a_block_that_ends_early_or_forgets_to_log_saves_nothing(folder):
@@ -152,6 +154,8 @@ def test_a_block_that_ends_early_or_forgets_to_log_saves_nothing(folder):
     with pytest.raises(RuntimeError, match="silent: each epoch must log"):
         with store.training("silent", CONFIG, start) as run:
             list(run.epochs())
+    with pytest.raises(ValueError, match="epochs must be"), store.training("none", CONFIG | {"epochs": 0}, start):
+        pass
     assert not list(folder.iterdir())
 
 
@@ -171,17 +175,12 @@ def replace_weights(record_file, weights_file, content):
     edit(record_file, sha256=store.hashlib.sha256(content).hexdigest())
 
 
-def other_shapes(record_file, weights_file):
-    save_file({"net.0.weight": torch.zeros(3, 3)}, weights_file)
-    replace_weights(record_file, weights_file, weights_file.read_bytes())
-
-
 DAMAGES = {
     "flipped bit": lambda record, weights: weights.write_bytes(weights.read_bytes()[:-1] + b"!"),
     "other config": lambda record, weights: edit(record, config=CONFIG | {"width": 7}),
     "truncated record": lambda record, weights: record.write_text(record.read_text()[:100]),
     "no weights": lambda record, weights: weights.unlink(),
-    "other shapes": other_shapes,
+    "other shapes": lambda record, weights: replace_weights(record, weights, save({"net.0.weight": torch.zeros(3, 3)})),
     "no record": lambda record, weights: record.write_text("[1, 2]"),
     "no checksum": lambda record, weights: record.write_text(record.read_text().replace('"sha256"', '"sha255"')),
     "pickle": lambda record, weights: replace_weights(record, weights, pickle.dumps(Bomb())),
@@ -201,22 +200,10 @@ def test_damaged_models_are_refused_not_replaced(folder, damage, tmp_path, monke
     assert not Path("exploded").exists()
 
 
-def test_two_models_whose_weights_were_swapped_are_refused(folder):
-    regression()
-    regression(CONFIG | {"seed": 5})
-    first, second = sorted(folder.glob("*.safetensors"))
-    content = first.read_bytes()
-    first.write_bytes(second.read_bytes())
-    second.write_bytes(content)
-    with pytest.raises(ValueError, match="SHA-256"):
-        regression()
-
-
 @pytest.mark.parametrize("content", [lambda whole: whole[:50], lambda whole: pickle.dumps(Bomb())])
-def test_damaged_checkpoint_is_refused(folder, monkeypatch, content):
-    monkeypatch.setattr(store, "CHECKPOINT_SECONDS", 0.0)
+def test_damaged_checkpoint_is_refused(folder, content):
     with pytest.raises(KeyboardInterrupt):
-        regression(stop_at=2)
+        regression(in_epoch_2=interrupt)
     partial = next(folder.glob("*.partial"))
     partial.write_bytes(content(partial.read_bytes()))
     with pytest.raises(ValueError, match="delete it to start"):
@@ -237,53 +224,23 @@ def test_an_empty_models_variable_counts_as_unset(monkeypatch):
     assert store.folder() == store.ROOT / "data" / "models"
 
 
-SETTINGS = [{"seed": seed} for seed in range(4)]
-
-
-def train_tiny(seed, mark=""):
-    """Three epochs; where a mark is given and not yet set, the process is killed in the second epoch of seed 2."""
-    store.CHECKPOINT_SECONDS = 0.0
-
-    def start():
-        network = nn.Linear(3, 3)
-        optimizer = torch.optim.Adam(network.parameters(), 0.1)
-        return store.State({"net": network}, {}, {"adam": optimizer}, torch.Generator().manual_seed(seed))
-
-    with store.training("tiny", {"epochs": 3, "seed": seed}, start) as run:
-        for epoch in run.epochs():
-            if mark and seed == 2 and epoch == 1 and not Path(mark).exists():
-                Path(mark).write_text(str(os.getpid()))
-                os.kill(os.getpid(), signal.SIGKILL)
-            loss = run.state.modules["net"](torch.randn(8, 3, generator=run.state.rng)).square().mean()
-            run.state.optimizers["adam"].zero_grad()
-            loss.backward()
-            run.state.optimizers["adam"].step()
-            run.log({"loss": loss.item()})
-    return run.trained
-
-
-def checksums(models):
-    return [model.record["sha256"] for model in models]
-
-
-@pytest.mark.parametrize("killed", [False, True])
-def test_workers_train_the_same_models_even_if_one_is_killed(killed, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "CHECKPOINT_SECONDS", 0.0)
+def test_workers_train_the_same_models_even_if_one_is_killed(folder, tmp_path, monkeypatch):
+    configs = [CONFIG | {"seed": seed} for seed in range(4)]
     monkeypatch.setenv("MODELS", str(tmp_path / "here"))
-    here = checksums(store.train_all(train_tiny, SETTINGS))
+    here = store.train_all(regression, [{"config": config} for config in configs])
     monkeypatch.setenv("MODELS", str(folder))
-    mark = str(tmp_path / "mark") if killed else ""
+    kill = functools.partial(kill_once, str(tmp_path / "mark"))
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         monkeypatch.setenv("SCHEDULER", cluster.scheduler_address)
-        found = store.train_all(train_tiny, [setting | {"mark": mark} for setting in SETTINGS])
-    assert checksums(found) == here and len(set(here)) == len(here)
-    if killed:
-        assert int(Path(mark).read_text()) != os.getpid(), "a worker was killed"
-    assert suffixes(folder) == [".json"] * 4 + [".safetensors"] * 4
+        found = store.train_all(regression, [{"config": config, "in_epoch_2": kill} for config in configs])
+    checksums = [[trained.record["sha256"] for trained, _ in models] for models in (here, found)]
+    assert checksums[0] == checksums[1] and len(set(checksums[0])) == len(configs)
+    assert int((tmp_path / "mark").read_text()) != os.getpid(), "a worker was killed"
+    assert suffixes(folder) == sorted(MODEL_FILES * len(configs))
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
     monkeypatch.setenv("SCHEDULER", "tcp://127.0.0.1:1")
     monkeypatch.setattr(store, "SCHEDULER_SECONDS", 1)
     with pytest.raises(OSError, match="127.0.0.1:1"):
-        store.train_all(train_tiny, SETTINGS)
+        store.train_all(regression, [{}])
