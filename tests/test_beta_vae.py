@@ -11,11 +11,10 @@ from helpers.beta_vae import BetaVAE, EchoConfig, EchoVAE, SweepConfig
 
 TINY = SweepConfig((0.01, 5.0), epochs=2, images=256, batch_size=64, width=8, latent_dim=3)
 MODELS = [BetaVAE, EchoVAE]
-WRONG = {
-    "betas": [[], [-1.0], [math.nan], ["a"]], "epochs": [-1, 0, 1.5, "two", None], "batch_size": [0, -8, 257],
-    "images": [0, 2.5, 63], "width": [0], "latent_dim": [0], "warm_up": [-0.1], "seed": [-1],
-    "learning_rate": [-1.0, math.nan, "fast"],
-}  # fmt: skip
+REFUSED = [
+    {"betas": []}, {"betas": [-1.0]}, {"epochs": 0}, {"batch_size": 0}, {"batch_size": 257}, {"images": 2.5},
+    {"width": 0}, {"latent_dim": 0}, {"layers": 0}, {"warm_up": -0.1}, {"seed": -1}, {"learning_rate": math.nan},
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -91,19 +90,15 @@ def test_echo_settings_and_distortions_are_what_they_say():
 
 @pytest.mark.parametrize("noise", [None, EchoConfig()])
 @pytest.mark.parametrize("binary", [False, True])
-def test_training_runs_and_repeats(noise, binary, tmp_path, monkeypatch):
-    config = replace(TINY, echo=noise, binary=binary)
-    first = beta_vae.train(config, "sweep")
-    monkeypatch.setenv("MODELS", str(tmp_path / "again"))
-    second = beta_vae.train(config, "sweep")
-    assert first.record["history"] == second.record["history"] and len(first.record["history"]) == 2
-    x, model, scores = beta_vae.pixels("test", binary), first.modules["autoencoders"], first.modules["scores"]
-    rates, distortions = beta_vae.evaluate(model, x)
-    assert torch.equal(rates, beta_vae.evaluate(second.modules["autoencoders"], x)[0])
+def test_training_lowers_the_loss_and_keeps_its_scores(noise, binary):
+    run = beta_vae.train(replace(TINY, echo=noise, binary=binary), "sweep")
+    assert len(run.record["history"]) == 2 and run.history("loss")[1] < run.history("loss")[0]
+    model, scores = run.modules["autoencoders"], run.modules["scores"]
+    rates, distortions = beta_vae.evaluate(model, beta_vae.pixels("test", binary))
     assert torch.equal(rates, scores.rate) and torch.equal(distortions, scores.distortion)
-    assert torch.equal(scores.train_rate, beta_vae.evaluate(model, beta_vae.pixels("train", binary)[:256])[0])
+    x = beta_vae.pixels("train", binary)[:256]
+    assert torch.equal(scores.train_rate, beta_vae.evaluate(model, x)[0])
     assert rates[0] != rates[1] and torch.isfinite(distortions).all()
-    assert first.history("loss")[1] < first.history("loss")[0]
     heads = beta_vae.codes(model, x[:100], 1)
     assert heads[0].shape == heads[1].shape == (100, 3)
 
@@ -118,8 +113,7 @@ def test_networks_that_are_not_kept_leave_their_scores(folder):
     assert len(sizes) == 2 and sizes[0] < 1000 < sizes[1]
 
 
-@pytest.mark.parametrize("key, value", [(key, value) for key, values in WRONG.items() for value in values])
-def test_a_setting_without_sense_is_refused(key, value, folder):
-    with pytest.raises(ValueError, match="must") as refusal:
-        beta_vae.train(replace(TINY, **{key: value}), "refused")
-    assert key in str(refusal.value) and not folder.exists()
+@pytest.mark.parametrize("change", REFUSED)
+def test_a_setting_without_sense_is_refused(change):
+    with pytest.raises(ValueError, match=f"{next(iter(change))}.* must"):
+        replace(TINY, **change)

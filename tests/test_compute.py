@@ -1,4 +1,4 @@
-"""The processor's name, timing, the bytes that autograd keeps, and refusals of numbers that make no sense."""
+"""Threads, timing, the bytes that autograd keeps, and refusals of numbers that make no sense."""
 
 import math
 import time
@@ -8,10 +8,6 @@ import pytest
 import torch
 
 from helpers import compute
-
-
-def test_the_device_has_a_name():
-    assert compute.device_name()
 
 
 def test_one_thread_restores_the_number_of_threads():

@@ -5,9 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from helpers import echo
+
+DTYPES = torch.float64, torch.float32, torch.float16, torch.bfloat16
 
 
 def encoder(batch=13, width=3, dtype=torch.float64):
@@ -26,13 +30,15 @@ def test_the_loop_is_the_definition():
     torch.testing.assert_close(echo.echo_loop(m, s, 4), expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-def test_a_permutation_of_the_loop_in_any_dtype(dtype):
-    m, s = encoder(16, 2, dtype)
-    z = echo.echo_sample(m, s, 11, torch.Generator().manual_seed(5))
-    order = torch.randperm(16, generator=torch.Generator().manual_seed(5))
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(st.sampled_from(DTYPES), st.integers(1, 40), st.integers(1, 5), st.floats(0, 1), st.integers(0, 2**31))
+def test_a_sample_is_the_loop_in_an_order_of_the_batch(dtype, batch, width, share, seed):
+    torch.manual_seed(seed)
+    (m, s), depth = encoder(batch, width, dtype), 1 + int(share * (batch - 1))
+    z = echo.echo_sample(m, s, depth, torch.Generator().manual_seed(seed))
+    order = torch.randperm(batch, generator=torch.Generator().manual_seed(seed))
     expected = torch.empty_like(m)
-    expected[order] = echo.echo_loop(m[order].double(), s[order].double(), 11).to(dtype)
+    expected[order] = echo.echo_loop(m[order].double(), s[order].double(), depth).to(dtype)
     assert z.dtype == dtype and z.device == m.device
     torch.testing.assert_close(z, expected, rtol=20 * torch.finfo(dtype).eps, atol=20 * torch.finfo(dtype).eps)
 
@@ -49,7 +55,8 @@ def test_own_sample_first_all_others_once():
 def test_generator_decides_and_input_stays():
     m, s = encoder()
     before = m.clone(), s.clone()
-    draws = [echo.echo_sample(m, s, 6, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    cases = (6, 1), (np.int64(6), 1), (6, 2)  # a depth of any integral type
+    draws = [echo.echo_sample(m, s, depth, torch.Generator().manual_seed(seed)) for depth, seed in cases]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
     assert torch.equal(m, before[0]) and torch.equal(s, before[1])
 
@@ -81,20 +88,17 @@ def test_a_depth_beyond_the_batch_is_refused(depth):
         echo.echo_sample(*encoder(), depth)
 
 
-def test_a_depth_may_be_any_integer():
-    m, s = encoder()
-    z = [echo.echo_sample(m, s, depth, torch.Generator().manual_seed(0)) for depth in (11, np.int64(11))]
-    assert torch.equal(*z)
+CONTRADICTIONS = {
+    "one shape": [lambda m, s: (m, s[:, :2]), lambda m, s: (m[0], s[0])],
+    "floating dtype": [lambda m, s: (m, s.float()), lambda m, s: (m.long(), s.long())],
+    "finite": [lambda m, s: (m / 0, s), lambda m, s: (m, s * math.nan)],
+}
 
 
-def test_contradictions_are_refused():
-    m, s = encoder()
-    for pair in ((m, s[:, :2]), (m[0], s[0])):
-        with pytest.raises(ValueError, match="one shape"):
-            echo.echo_sample(*pair, 1)
-    for pair in ((m, s.float()), (m.long(), s.long())):
-        with pytest.raises(ValueError, match="floating dtype"):
-            echo.echo_sample(*pair, 2)
+@pytest.mark.parametrize(("message", "spoil"), [(key, spoil) for key, of in CONTRADICTIONS.items() for spoil in of])
+def test_contradictions_are_refused(spoil, message):
+    with pytest.raises(ValueError, match=message):
+        echo.echo_sample(*spoil(*encoder()), 1)
 
 
 def test_rate_has_the_sign_of_an_information():

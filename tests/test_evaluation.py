@@ -50,11 +50,6 @@ def test_neighbour_scores_in_the_line_by_hand():
     )
 
 
-def test_neighbour_scores_need_neighbours():
-    with pytest.raises(ValueError, match="more than k = 5"):
-        evaluation.neighbour_scores(torch.zeros(5, 2), torch.zeros(9, 2))
-
-
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
@@ -80,9 +75,11 @@ def test_images_out_of_range_are_refused(classifier, value):
             measure(images, classifier)
 
 
-def test_images_of_bytes_are_refused(classifier):
+def test_images_of_bytes_and_sets_without_neighbours_are_refused(classifier):
     with pytest.raises(ValueError, match="not torch.uint8"):
         evaluation.scores(torch.zeros(2000, 1, 28, 28, dtype=torch.uint8), classifier)
+    with pytest.raises(ValueError, match="more than k = 5"):
+        evaluation.neighbour_scores(torch.zeros(5, 2), torch.zeros(9, 2))
 
 
 @pytest.mark.parametrize("setting", [{"epochs": 0}, {"images": 2.5}, {"channels": 0}, {"seed": -1}])
