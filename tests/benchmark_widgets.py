@@ -55,9 +55,10 @@ def main(moves: int = 1000) -> None:
     notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, CELLS)))
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        nbformat.write(notebook, Path(folder, "explorers.ipynb"))
-        with lab.jupyterlab(Path(folder)) as address, lab.browser() as page:
-            lab.run_all(page, address, "explorers.ipynb", seconds=300)
+        Path(folder, "notebooks").mkdir()
+        nbformat.write(notebook, Path(folder, "notebooks", "explorers.ipynb"))
+        with lab.jupyterlab(Path(folder)) as server, lab.browser() as page:
+            lab.run_all(page, server, "explorers.ipynb", seconds=300)
             latent, film = page.locator(".explorer"), page.locator(".film").last
             rows = {
                 "latent explorer": measure(page, latent.get_by_role("slider").first, latent.locator(".films"), moves),

@@ -8,28 +8,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from subprocess import Popen
 
 import nbformat
 import numpy as np
 import pytest
 import torch
+from nbformat import NotebookNode
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "report"))  # its modules are scripts beside build.py, no package
 
 import facts  # noqa: E402
 import merge  # noqa: E402
 
-torch.set_num_threads(1)  # two test processes run at once, and rounding depends on the number of threads
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-SLOW = [
-    "test_report.py",
-    "test_browser.py",
-    "test_faults.py",
-    "test_surroundings.py",
-]  # begin first, so that none is last
+SLOW = ["test_report.py", "test_build.py", "test_lab.py", "test_execute.py"]  # begin first, so that none is last
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,18 +34,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def seeds() -> None:
+def seeds_and_threads() -> None:
+    torch.set_num_threads(1)  # two test processes run at once, and rounding depends on the number of threads
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)
 
 
+def skip_without(**programs: str | None) -> None:
+    """Skip where a program was not found, except in CI, where that is a failure."""
+    missing = [name for name, path in programs.items() if path is None]
+    if missing and not os.environ.get("CI"):
+        pytest.skip(f"{', '.join(missing)} not installed: `make test` as root installs it.")
+
+
 @pytest.fixture(scope="session")
 def tex() -> None:
-    """Skip where the PDF's programs are missing, except in CI, where that is a failure."""
-    missing = [name for name in ("xelatex", "pandoc", "pdftotext") if shutil.which(name) is None]
-    if missing and not os.environ.get("CI"):
-        pytest.skip(f"{', '.join(missing)} not installed: `make setup` as root installs what the PDF needs.")
+    skip_without(**{name: shutil.which(name) for name in ("xelatex", "pandoc", "pdftotext")})
+
+
+@pytest.fixture(scope="session")
+def chromium() -> None:
+    skip_without(chromium=CHROMIUM)
 
 
 def wait_for(condition, what: str, seconds: float = 120) -> None:
@@ -69,16 +76,17 @@ def workshop(tmp_path: Path) -> Iterator["Workshop"]:
 
 
 class Workshop:
-    """A folder with notebooks of its own, in which the report's build runs."""
+    """A folder with notebooks of its own, in which the report's build runs: that of `code`, with `options`."""
 
     def __init__(self, folder: Path):
         self.folder, self.pdf, self.notebooks = folder, folder / "a report.pdf", folder / "some notebooks"
-        self.page, self.started = self.pdf.with_suffix(".html"), []
-        self.notebooks.mkdir(parents=True, exist_ok=True)
+        self.page, self.started, self.code = self.pdf.with_suffix(".html"), [], ROOT
+        self.options = ["--build", folder / "build", "--output", self.pdf, "--notebooks", self.notebooks]
+        self.notebooks.mkdir(parents=True)
 
-    def write(self, name: str, *cells: str, parameters: str = "seed = 0") -> None:
+    def write(self, name: str, *cells: str, parameters: str = "seed = 0") -> Path:
         """A notebook with a heading, a parameters cell, a set-up cell and the given code cells."""
-        make = nbformat.v4
+        make, path = nbformat.v4, self.notebooks / f"{name}.ipynb"
         notebook = make.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
         notebook.cells = [
             make.new_markdown_cell(f"# 1. Notebook {name}"),
@@ -86,30 +94,33 @@ class Workshop:
             make.new_code_cell("from helpers import publish"),
             *map(make.new_code_cell, cells),
         ]
-        nbformat.write(notebook, self.notebooks / f"{name}.ipynb")
-
-    def merged(self, markdown: str, *outputs: dict) -> nbformat.NotebookNode:
-        """A notebook that was not executed, merged for the report, with such outputs and a cell at its end."""
-        self.write("01_only", "pass")
-        path = self.notebooks / "01_only.ipynb"
-        notebook = nbformat.read(path, 4)
-        for fact in outputs:
-            notebook.cells[-1].outputs.append(nbformat.v4.new_output("display_data", {}, metadata={"report": fact}))
-        notebook.cells.append(nbformat.v4.new_markdown_cell(markdown))
         nbformat.write(notebook, path)
-        return merge.merge([path], facts.title_block(reduced=True), facts.run_facts(0, 1))
+        return path
 
-    def start(self, *options: str, **environment: str) -> subprocess.Popen:
-        """Start report/build.py as make does, in a process group of its own; models go to a folder at first empty."""
-        command = [sys.executable, ROOT / "report" / "build.py", "--build", self.folder / "build", "--output", self.pdf]
-        if "--notebooks" not in options:
-            command += ["--notebooks", self.notebooks]
-        process = subprocess.Popen(
-            [*command, *options],
-            env=os.environ | {"MODELS": str(self.folder / "models")} | environment,
+    def merged(self, markdown: str, *facts_shown: dict, reduced: bool = True, tags: Sequence[str] = ()) -> NotebookNode:
+        """A notebook that was not executed, merged for the report, with such outputs and a cell at its end."""
+        path, make = self.write("01_only", "pass"), nbformat.v4
+        notebook = nbformat.read(path, 4)
+        outputs = [make.new_output("display_data", {}, metadata={"report": fact}) for fact in facts_shown]
+        notebook.cells[-1].outputs = outputs
+        notebook.cells.append(make.new_markdown_cell(markdown, metadata={"tags": list(tags)}))
+        nbformat.write(notebook, path)
+        return merge.merge([path], facts.title_block(reduced), facts.run_facts(0, 1))
+
+    def start(
+        self, *options: str, before: Sequence[str] = (), python: str = sys.executable, **environment: str
+    ) -> Popen:
+        """Start report/build.py as make does, after the words of `before`, in a process group of its own.
+
+        Models go to a folder at first empty.
+        """
+        defaults = {"MODELS": str(self.folder / "models"), "PYTHONPATH": str(self.code)}
+        process = Popen(
+            [*before, python, self.code / "report" / "build.py", *self.options, *options],
+            env=os.environ | defaults | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             cwd=self.folder,
             start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
@@ -117,14 +128,25 @@ class Workshop:
         self.started.append(process)
         return process
 
-    def build(self, *options: str, **environment: str) -> subprocess.CompletedProcess:
-        """The same, waited for."""
-        process = self.start(*options, **environment)
+    def build(self, *options: str, **how) -> str:
+        """Build, and succeed: what was said."""
+        process = self.start(*options, **how)
         out, err = process.communicate()
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        assert process.returncode == 0 and "Traceback" not in err, err
+        return out
+
+    def refused(self, *options: str, **how) -> list[str]:
+        """Build, and fail: the lines of what was said, without a traceback; the old PDF and page are left."""
+        old = b"yesterday's report"
+        self.pdf.write_bytes(old)
+        self.page.write_bytes(old)
+        process = self.start(*options, **how)
+        _, err = process.communicate()
+        assert process.returncode == 1 and "Traceback" not in err, err
+        assert self.pdf.read_bytes() == self.page.read_bytes() == old
+        return err.strip().splitlines()
 
     def text(self) -> str:
         """The text of the PDF as a reader would copy it."""
-        return subprocess.run(
-            ["pdftotext", "-layout", self.pdf, "-"], capture_output=True, text=True, check=True
-        ).stdout
+        command = ["pdftotext", "-layout", self.pdf, "-"]
+        return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout

@@ -1,73 +1,87 @@
-"""JupyterLab on this machine alone, and a headless Chromium that opens notebooks in it and drags their sliders."""
+"""JupyterLab as `make notebooks` starts it, and a headless Chromium that opens notebooks in it and drags sliders."""
 
 import contextlib
+import io
 import json
 import os
-import shutil
+import re
+import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from conftest import ROOT
+import numpy as np
+from conftest import CHROMIUM, ROOT, wait_for
+from PIL import Image
 from playwright.sync_api import Locator, Page, sync_playwright
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SETTINGS = {  # no offers of news, and every cell in the page, seen or not
     "notebook-extension/tracker": {"windowingMode": "none"},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 
 
+class Server(NamedTuple):
+    port: int
+    token: str
+
+    def address(self, path: str, token: str | None = None) -> str:
+        return f"http://127.0.0.1:{self.port}/{path}?token={self.token if token is None else token}"
+
+
 @contextlib.contextmanager
-def jupyterlab(folder: Path) -> Iterator[str]:
-    """A server for the notebooks of `folder`, stopped at the end; yields its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def jupyterlab(folder: Path) -> Iterator[Server]:
+    """`make notebooks` for those in `folder`/notebooks, with a browser that does nothing; stopped at the end."""
     for name, settings in SETTINGS.items():
-        file = folder / ".settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(settings))
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
-    command += ["--IdentityProvider.token=", f"--notebook-dir={folder}", "--expose-app-in-browser"]
-    command += [f"--LabApp.user_settings_dir={folder / '.settings'}", f"--LabApp.workspaces_dir={folder / '.spaces'}"]
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    settings = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "JUPYTER_RUNTIME_DIR": str(folder / ".runtime")}
-    with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen(command, env=settings, stdout=log, stderr=log)
+    (folder / "jupyter_lab_config.json").write_text('{"LabApp": {"expose_app_in_browser": true}}')
+    command = ["make", "-f", ROOT / "Makefile", "-C", folder, "notebooks", f"PYTHON={sys.executable}"]
+    folders = {"JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "spaces", "JUPYTER_CONFIG_DIR": ""}
+    folders = {name: str(folder / place) for name, place in (folders | {"JUPYTER_RUNTIME_DIR": "runtime"}).items()}
+    log, address = folder / "log", re.compile(r"http://127\.0\.0\.1:(\d+)/lab\?token=([0-9a-f]{40,})")
+
+    def listens() -> bool:  # some versions name the address before they listen
+        assert server.poll() is None, log.read_text()
+        found = address.search(log.read_text())
+        with socket.socket() as probe:
+            return bool(found) and probe.connect_ex(("127.0.0.1", int(found[1]))) == 0
+
+    with log.open("w") as file:
+        settings = os.environ | folders | {"BROWSER": "true", "PYTHONPATH": str(ROOT)}
+        server = subprocess.Popen(command, env=settings, stdout=file, stderr=file, start_new_session=True)
     try:
-        yield _wait(f"http://127.0.0.1:{port}", folder / "server.log")
+        wait_for(listens, "JupyterLab's address")
+        port, token = address.search(log.read_text()).groups()
+        yield Server(int(port), token)
     finally:
-        server.terminate()
+        os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
 
 
-def _wait(address: str, log: Path, seconds: float = 60) -> str:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/api"):
-            return address
-        time.sleep(0.2)
-    raise RuntimeError(f"JupyterLab did not answer within {seconds:.0f} s: {log.read_text()[-2000:]}")
-
-
 @contextlib.contextmanager
-def browser(width: int = 1400, height: int = 1000) -> Iterator[Page]:
-    """A page of headless Chromium, Debian's own: nothing is downloaded."""
+def browser(width: int = 1400, height: int = 1000, **options) -> Iterator[Page]:
+    """A page of headless Chromium, Debian's own: nothing is downloaded. options: those of Playwright's new_page."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium.new_page(viewport={"width": width, "height": height})
+        yield chromium.new_page(viewport={"width": width, "height": height}, **options)
         chromium.close()
 
 
-def run_all(page: Page, address: str, name: str, seconds: float) -> None:
+def pixels(locator: Locator) -> np.ndarray:
+    """The grey values of what is on the screen there, 0 to 255."""
+    return np.asarray(Image.open(io.BytesIO(locator.screenshot())).convert("L"), dtype=float)
+
+
+def run_all(page: Page, server: Server, name: str, seconds: float) -> None:
     """Open a notebook, run all its cells and wait until they are done; RuntimeError if one fails."""
     page.set_default_timeout(1000 * seconds)
-    page.goto(f"{address}/lab/tree/{name}")
+    page.goto(server.address(f"lab/tree/{name}"))
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     page.evaluate("async () => { await jupyterapp.shell.currentWidget.sessionContext.ready }")
     page.wait_for_function("() => jupyterapp.shell.currentWidget.sessionContext.kernelDisplayStatus == 'idle'")

@@ -1,13 +1,16 @@
-"""The form of notebooks and package: no outputs, one parameters cell, one heading, short cells; small modules."""
+"""The form of notebooks and code: no outputs, one parameters cell, one heading, short cells and modules, no pickle."""
 
 import ast
 import statistics
+import tomllib
 from pathlib import Path
 
 import execute
 import nbformat
 import pytest
+import yaml
 from conftest import ROOT
+from packaging.requirements import Requirement
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in PATHS}
@@ -79,6 +82,24 @@ def test_the_code_stays_small(folder: str, modules: int, lines: int) -> None:
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths) <= lines
 
 
+CODE = {path.name: path.read_text("utf-8") for folder in ("helpers", "report") for path in (ROOT / folder).glob("*.py")}
+CODE |= {name: "\n".join(cell.source for cell in code_cells(notebook)) for name, notebook in NOTEBOOKS.items()}
+MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve"}  # what they read may run as code
+CALLS = {"torch.load", "torch.save", "os.system", "os.popen", "joblib.load", "pd.read_pickle", "numpy.load", "np.load"}
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_no_pickle_and_no_shell(name: str) -> None:
+    for node in ast.walk(ast.parse(CODE[name])):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [getattr(node, "module", "") or "", *(alias.name for alias in node.names)]
+            assert not {module.split(".")[0] for module in modules} & MODULES
+        if isinstance(node, ast.Call):
+            assert ast.unparse(node.func) not in CALLS, f"line {node.lineno}"
+            shell = [key for key in node.keywords if key.arg in ("shell", "allow_pickle")]
+            assert not any(ast.unparse(key.value) != "False" for key in shell), f"line {node.lineno}"
+
+
 def imports(path: Path) -> set[str]:
     """The helpers that a helper imports at its top."""
     found = set()
@@ -93,3 +114,19 @@ def test_helpers_import_each_other_in_no_circle() -> None:
     while free := [name for name, wanted in needs.items() if not wanted & needs.keys()]:
         needs = {name: wanted for name, wanted in needs.items() if name not in free}
     assert not needs
+
+
+CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}  # where conda-forge's name is not PyPI's
+ONLY_CONDA = {"pip", "pandoc"}  # pip installs this project, pandoc is no Python package
+
+
+def test_conda_s_environment_holds_what_pyproject_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python = f"python{project['requires-python']}"
+    wanted = map(Requirement, [python, *project["dependencies"], *project["optional-dependencies"]["dev"]])
+    *conda, pip = environment["dependencies"]
+    listed = [Requirement(line) for line in [*conda, *pip["pip"]] if not line.startswith("-e")]
+    given = {line.name: line.specifier for line in listed if line.name not in ONLY_CONDA}
+    assert given == {CONDA_NAMES.get(line.name, line.name): line.specifier for line in wanted}
+    assert environment["channels"] == ["conda-forge", "nodefaults"]

@@ -46,18 +46,16 @@ def test_frames_have_the_names_given_or_numbers_and_one_frame_needs_no_slider() 
     assert "<label hidden>" in player.film_html({"x": images[:1]}, "t")
 
 
-@pytest.mark.parametrize("lengths", [(3, 4), (3, 2, 1), ()])
-def test_strips_of_a_film_have_one_length(lengths: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("lengths", "more"),
+    [
+        ((3, 4), {}), ((3, 2, 1), {}), ((), {}), ((3,), {"names": ["a", "b"]}),
+        ((3,), {"fig": Figure(), "curves": [(None, [0, 1], [0, 1], "red")]}),
+    ],
+)  # fmt: skip
+def test_strips_names_and_curves_of_a_film_have_one_length(lengths: tuple[int, ...], more: dict) -> None:
     with pytest.raises(ValueError, match="one length"):
-        player.film_html({str(k): torch.zeros(length, 1, 28, 28) for k, length in enumerate(lengths)}, "t")
-
-
-def test_as_many_names_and_places_as_frames() -> None:
-    images = {"x": torch.zeros(3, 1, 28, 28)}
-    with pytest.raises(ValueError, match="one length"):
-        player.film_html(images, "t", ["a", "b"])
-    with pytest.raises(ValueError, match="one length"):
-        player.film_html(images, "t", fig=Figure(), curves=[(None, [0, 1], [0, 1], "red")])
+        player.film_html({str(k): torch.zeros(length, 1, 28, 28) for k, length in enumerate(lengths)}, "t", **more)
 
 
 def test_points_lie_on_the_curves() -> None:

@@ -1,0 +1,92 @@
+"""Notebooks run: which of them again, with what parameters, two at once, on other systems."""
+
+import os
+import shutil
+from pathlib import Path
+
+import execute
+import pytest
+from conftest import ROOT, Workshop
+from errors import BuildError
+
+pytestmark = pytest.mark.usefixtures("tex")
+TRAINING = """from torch import nn
+from helpers import store
+with store.training("m", {"epochs": 1, "seed": 0}, lambda: store.State({"m": nn.Linear(1, 1)})) as run:
+    for epoch in run.epochs():
+        run.log({"loss": 0.0})"""
+
+
+def test_cells_parameters_helpers_and_models_decide_what_runs_again(workshop: Workshop, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("MODELS", str(workshop.folder / "models"))
+    source, target = workshop.write("01_model", TRAINING), workshop.folder / "01_model.ipynb"
+    mark = execute.fingerprint(source, {})
+    assert execute.recall(target, mark) is None
+    for anew, reused in ((False, False), (False, True), (True, False)):
+        execute.run_all([source], workshop.folder, {}, anew, jobs=1)
+        assert ("reused" in capsys.readouterr().out) == reused
+    assert execute.recall(target, mark) > 0 and execute.fingerprint(source, {"seed": 1}) != mark
+    workshop.write("01_model", TRAINING + "\n# changed")
+    assert execute.fingerprint(source, {}) != mark
+    (weights,) = (workshop.folder / "models").glob("m-*.safetensors")
+    weights.write_bytes(weights.read_bytes() + b"x")
+    assert execute.recall(target, mark) is None
+
+
+def test_a_notebook_depends_on_the_helpers_it_imports_and_the_scripts_beside_them(workshop, monkeypatch) -> None:
+    found = {path.stem for path in execute._imported("from helpers import gan", set())}
+    assert {"gan", "store", "compute", "networks"} <= found and "echo" not in found
+    monkeypatch.setattr(execute, "HELPERS", shutil.copytree(execute.HELPERS, workshop.folder / "helpers"))
+    source = workshop.write("01_film", "from helpers import player")
+    before = execute.fingerprint(source, {})
+    with open(execute.HELPERS / "player.js", "a") as script:
+        script.write("// changed")
+    assert execute.fingerprint(source, {}) != before
+
+
+@pytest.mark.parametrize(
+    ("default", "good", "bad"),
+    [("2**3", [4], [-1, 0, 2.5, True, "many", [3]]), ("0.5", [2], [-1]), ("[1]", [[7]], [[]]), ("[0.5]", [[1]], ["a"])],
+)  # fmt: skip
+def test_a_parameter_is_of_its_default_s_kind(workshop: Workshop, default: str, good: list, bad: list) -> None:
+    path = workshop.write("01_good", parameters=f"wish = {default}")
+    for value in good:
+        execute.check_parameters(path, {"wish": value})
+    for value in bad:
+        with pytest.raises(BuildError, match="01_good.ipynb: wish = .* of its default"):
+            execute.check_parameters(path, {"wish": value})
+
+
+def test_two_notebooks_run_at_once_and_the_first_failure_ends_the_other(workshop: Workshop) -> None:
+    wait = "import pathlib, time\npathlib.Path({!r}).touch()\n"
+    wait += "for _ in range(1200):\n    if pathlib.Path({!r}).exists():\n        break\n    time.sleep(0.05)\n"
+    wait += "else:\n    1 / 0"
+    names = [str(workshop.folder / name) for name in ("first", "second", "never")]
+    workshop.write("01_one", wait.format(names[0], names[1]))
+    workshop.write("02_two", wait.format(names[1], names[0]))
+    workshop.build("--page", JOBS="2", OMP_NUM_THREADS="1")
+    workshop.write("01_one", wait.format(names[0], names[2]))
+    workshop.write("02_two", "raise ValueError('it is broken')")
+    *_, said = workshop.refused("--page", JOBS="2", OMP_NUM_THREADS="1")
+    assert "02_two.ipynb" in said and "it is broken" in said
+
+
+WINDOWS = """import sys, zmq
+sys.modules["fcntl"] = None
+bind = zmq.Socket.bind
+def refuse(self, address):
+    if address.startswith("ipc"):
+        raise zmq.ZMQError(msg="Protocol not supported")
+    return bind(self, address)
+zmq.Socket.bind = refuse
+"""
+
+
+@pytest.mark.parametrize("system", ["long temporary folder", "no fcntl and no ipc"])
+def test_kernels_answer_on_other_systems(workshop: Workshop, tmp_path: Path, system: str) -> None:
+    workshop.write("01_good", "publish.say('fine')")
+    folder = tmp_path / ("x" * 110)
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(WINDOWS)
+    odd = {"TMPDIR": str(folder)} if system.startswith("long") else {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    workshop.build("--page", **odd)

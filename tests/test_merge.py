@@ -1,0 +1,55 @@
+"""The notebooks as one: answers below their questions, claims that hold, going further in the appendix."""
+
+import merge
+import nbformat
+import pytest
+from conftest import Workshop
+from errors import BuildError
+
+make = nbformat.v4
+ANSWER = {"kind": "answer", "question": "RD-a", "text": "Yes.", "brief": ""}
+CLAIM = {"kind": "refuted", "sentence": "Two is less than one."}
+
+
+def test_an_answer_stands_below_its_question(workshop: Workshop) -> None:
+    whole = workshop.merged("> **RD-a.** Why?", ANSWER, tags=["question"])
+    (place,) = (k for k, cell in enumerate(whole.cells) if "Why?" in cell.source)
+    assert [output.metadata.report.kind for output in whole.cells[place + 1].outputs] == ["answer"]
+    assert not any(cell.get("outputs") for cell in whole.cells[:place])
+
+
+def test_a_claim_that_is_not_true_stops_a_full_report_only(workshop: Workshop) -> None:
+    with pytest.raises(BuildError, match="01_only.ipynb: Two is less than one."):
+        workshop.merged("", CLAIM, reduced=False)
+    assert not any(cell.get("outputs") for cell in workshop.merged("", CLAIM).cells)
+
+
+@pytest.mark.parametrize(("questions", "complaint"), [(["RD-z"], "no question"), (["RD-a", "RD-a"], "answered twice")])
+def test_wrong_answers_are_refused(workshop: Workshop, questions: list[str], complaint: str) -> None:
+    with pytest.raises(BuildError, match=complaint):
+        workshop.merged("", *(ANSWER | {"question": name} for name in questions))
+
+
+def test_going_further_moves_to_the_appendix_and_leaves_a_line() -> None:
+    text = make.new_markdown_cell
+    cells = [text("# 1. Echo"), text("### Going further: the rest\nWhy."), make.new_code_cell("code")]
+    cells += [text("#### Detail"), text("### Next"), text("## Going further: how fast"), text("### Race")]
+    sources = [cell.source for cell in merge.arrange([("echo", cells), ("gan", [text("# 2. GAN")])])]
+    assert sources[:2] == ["# 1. Echo", "### Next"] and sources[3] == "# 2. GAN"
+    assert "[appendix](#sec-further): [the rest](#sec-further-echo-1); [how fast](#sec-further-echo-2)." in sources[2]
+    assert sources[4].startswith("# Going further {#sec-further}")
+    assert sources[5] == "## The rest {#sec-further-echo-1}\n\n*Continues [section](#sec-echo).* Why."
+    assert sources[6:8] == ["code", "### Detail"] and sources[-1] == "### Race"
+    *_, mark = merge.arrange([("echo", [text("# 1. Echo")])])
+    assert mark.metadata.tags == ["appendix"] and mark.source == ""
+
+
+@pytest.mark.parametrize(
+    ("kinds", "tags"), [(["widget"], ["screen", "live"]), (["widget", "film"], ["screen"]), (["widget", "figure"], [])]
+)
+def test_sections_of_widgets_alone_are_for_the_screen(kinds: list[str], tags: list[str]) -> None:
+    outputs = [make.new_output("display_data", {}, metadata={"report": {"kind": kind}}) for kind in kinds[1:]]
+    cells = [make.new_code_cell("slider", metadata={"tags": ["widget"]}), make.new_code_cell("shown", outputs=outputs)]
+    headings = [make.new_markdown_cell(words) for words in ("# 1. Echo", "## Walk")]
+    _, heading, *_ = merge.arrange([("echo", [*headings, *cells])])
+    assert heading.metadata.get("tags", []) == tags
