@@ -36,25 +36,22 @@ def content(executed: Path) -> tuple[dict[str, tuple[str, str]], list[str]]:
     return named, prose
 
 
+def numbers(old: str, new: str) -> str:
+    """The numbers in which two texts differ, "" if none."""
+    found = changes(NUMBER.findall(old), NUMBER.findall(new))
+    return ", ".join(f"{' '.join(was) or 'none'} → {' '.join(now) or 'none'}" for was, now in found)
+
+
 def changes(old: list[str], new: list[str]) -> list[tuple[list[str], list[str]]]:
     """The stretches in which two lists differ."""
     steps = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     return [(old[a:b], new[c:d]) for kind, a, b, c, d in steps if kind != "equal"]
 
 
-def numbers(old: str, new: str) -> str:
-    """The numbers in which two texts differ, "" if none."""
-    a, b = NUMBER.findall(old), NUMBER.findall(new)
-    if len(a) == len(b):
-        return ", ".join(f"{was} → {now}" for was, now in zip(a, b, strict=True) if was != now)
-    return ", ".join(f"{' '.join(was) or 'nothing'} → {' '.join(now) or 'nothing'}" for was, now in changes(a, b))
-
-
 def differences(one: Path, other: Path) -> Iterator[tuple[str, bool]]:
     """Sentences on what two executed copies of a notebook say differently, each with whether numbers or drawings do."""
     (old, old_prose), (new, new_prose) = content(one), content(other)
-    for name in sorted(old.keys() ^ new.keys()):
-        yield f"{'gone' if name in old else 'new'}: {name}", True
+    yield from ((f"{'gone' if name in old else 'new'}: {name}", True) for name in sorted(old.keys() ^ new.keys()))
     pairs = [(name, *old[name], *new[name]) for name in old if name in new]
     for was, now in changes(old_prose, new_prose):
         pairs.append((f"prose “{' '.join(was or now)[:60]}…”", " ".join(was), "", " ".join(now), ""))

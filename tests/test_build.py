@@ -14,7 +14,7 @@ from pathlib import Path
 import build
 import filelock
 import pytest
-from conftest import ROOT, Workshop, wait_for
+from conftest import ROOT, TRAINING, Workshop, wait_for
 
 from helpers import store
 
@@ -64,29 +64,6 @@ def test_a_kernel_that_dies_is_named(workshop: Workshop) -> None:
     workshop.write("01_fine", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     *_, said = workshop.refused("--page")
     assert "01_fine.ipynb" in said and "kernel died" in said and "memory" in said
-
-
-TRAINING = """import os, time
-from pathlib import Path
-import torch
-from helpers import store
-
-def start():
-    model = torch.nn.Linear(3, 1)
-    optimizer = torch.optim.Adam(model.parameters())
-    return store.State({"m": model}, optimizers={"adam": optimizer}, rng=torch.Generator().manual_seed(1))
-
-store.CHECKPOINT_SECONDS = 0.0
-with store.training("tiny", {"epochs": 4, "seed": 0}, start) as run:
-    for epoch in run.epochs():
-        if epoch == 2 and "PAUSE" in os.environ:
-            Path(os.environ["PAUSE"]).touch()
-            time.sleep(300)
-        loss = run.state.modules["m"](torch.randn(8, 3, generator=run.state.rng)).square().mean()
-        run.state.optimizers["adam"].zero_grad()
-        loss.backward()
-        run.state.optimizers["adam"].step()
-        run.log({"loss": loss.item()})"""
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

