@@ -4,6 +4,7 @@ The handle of a slider is dragged step by step; the time is that from the browse
 new picture.
 """
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -53,6 +54,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if lab.CHROMIUM is None:
+    if not shutil.which(lab.CHROMIUM):
         sys.exit("No chromium on this machine: `make setup` as root installs Debian's.")
     main()

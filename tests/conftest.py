@@ -18,7 +18,7 @@ import pytest
 import torch
 from nbformat import NotebookNode
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = shutil.which("chromium-browser") or "chromium"
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "report"))  # its modules are scripts beside build.py, no package
 
@@ -55,21 +55,21 @@ def seeds_and_threads() -> None:
     random.seed(0)
 
 
-def skip_without(**programs: str | None) -> None:
-    """Skip where a program was not found, except in CI, where that is a failure."""
-    missing = [name for name, path in programs.items() if path is None]
+def skip_without(*programs: str) -> None:
+    """Skip where a program is missing, except in CI, where that is a failure."""
+    missing = [name for name in programs if not shutil.which(name)]
     if missing and not os.environ.get("CI"):
         pytest.skip(f"{', '.join(missing)} not installed: `make test` as root installs it.")
 
 
 @pytest.fixture(scope="session")
 def tex() -> None:
-    skip_without(**{name: shutil.which(name) for name in ("xelatex", "pandoc", "pdftotext")})
+    skip_without("xelatex", "pandoc", "pdftotext")
 
 
 @pytest.fixture(scope="session")
 def chromium() -> None:
-    skip_without(chromium=CHROMIUM)
+    skip_without(Path(CHROMIUM).name)
 
 
 def wait_for(condition, what: str, seconds: float = 120) -> None:
@@ -111,34 +111,22 @@ class Workshop:
         nbformat.write(notebook, path)
         return path
 
-    def merged(self, markdown: str, *facts_shown: dict, reduced: bool = True, tags: Sequence[str] = ()) -> NotebookNode:
+    def merged(self, markdown: str, *shown: dict, reduced: bool = True, tags: Sequence[str] = ()) -> NotebookNode:
         """A notebook that was not executed, merged for the report, with such outputs and a cell at its end."""
         path, make = self.write("01_only", "pass"), nbformat.v4
         notebook = nbformat.read(path, 4)
-        outputs = [make.new_output("display_data", {}, metadata={"report": fact}) for fact in facts_shown]
-        notebook.cells[-1].outputs = outputs
+        notebook.cells[-1].outputs = [make.new_output("display_data", metadata={"report": fact}) for fact in shown]
         notebook.cells.append(make.new_markdown_cell(markdown, metadata={"tags": list(tags)}))
         nbformat.write(notebook, path)
         return merge.merge([path], facts.title_block(reduced), facts.run_facts(0, 1))
 
-    def start(
-        self, *options: str, before: Sequence[str] = (), python: str = sys.executable, **environment: str
-    ) -> Popen:
-        """Start report/build.py as make does, after the words of `before`, in a process group of its own.
-
-        Models go to a folder at first empty.
-        """
+    def start(self, *options: str, before: Sequence[str] = (), python: str = sys.executable, **environment) -> Popen:
+        """Start report/build.py, after the words of `before`, in a process group of its own and with an empty store."""
         defaults = {"MODELS": str(self.folder / "models"), "PYTHONPATH": str(self.code)}
-        process = Popen(
-            [*before, python, self.code / "report" / "build.py", *self.options, *options],
-            env=os.environ | defaults | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            cwd=self.folder,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
-        )
+        command = [*before, python, self.code / "report" / "build.py", *self.options, *options]
+        how = {"cwd": self.folder, "encoding": "utf-8", "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        how["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
+        process = Popen(command, env=os.environ | defaults | environment, start_new_session=True, **how)
         self.started.append(process)
         return process
 

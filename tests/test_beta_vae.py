@@ -10,7 +10,6 @@ from helpers import beta_vae, data, echo
 from helpers.beta_vae import BetaVAE, EchoConfig, EchoVAE, SweepConfig
 
 TINY = SweepConfig((0.01, 5.0), epochs=2, images=256, batch_size=64, width=8, latent_dim=3)
-MODELS = [BetaVAE, EchoVAE]
 REFUSED = [
     {"betas": []}, {"betas": [-1.0]}, {"epochs": 0}, {"batch_size": 0}, {"batch_size": 257}, {"images": 2.5},
     {"width": 0}, {"latent_dim": 0}, {"layers": 0}, {"warm_up": -0.1}, {"seed": -1}, {"learning_rate": math.nan},
@@ -23,14 +22,10 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "models"
 
 
-def test_pixels_are_in_the_unit_interval():
-    x = beta_vae.pixels("test")
+def test_pixels_are_in_the_unit_interval_and_binary_ones_are_drawn_once_with_the_right_mean():
+    x, binary = beta_vae.pixels("test"), beta_vae.pixels("test", binary=True)
     assert x.shape == (10_000, 784) and x.min() == 0 and x.max() == 1
     assert torch.equal(x[0].view(28, 28) * 2 - 1, data.mnist("test")[0][0, 0])
-
-
-def test_binary_pixels_are_drawn_once_with_the_right_mean():
-    x, binary = beta_vae.pixels("test"), beta_vae.pixels("test", binary=True)
     assert torch.equal(binary, beta_vae.pixels.__wrapped__("test", binary=True)) and binary.unique().tolist() == [0, 1]
     deviation = (binary - x).sum() / (x * (1 - x)).sum().sqrt()
     assert abs(deviation) < 5 and (binary[x == 0] == 0).all() and (binary[x == 1] == 1).all()
@@ -43,7 +38,7 @@ def test_gaussian_rate_is_torch_s_kl():
     torch.testing.assert_close(BetaVAE(TINY).rate(mean, log_std), expected)
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", [BetaVAE, EchoVAE])
 def test_members_of_an_ensemble_do_not_touch_each_other(kind):
     model, x = kind(replace(TINY, betas=(0, 0, 0), echo=EchoConfig())), torch.rand(5, 784)
     rate, distortion = model(x)

@@ -46,7 +46,7 @@ LINKS = [
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """Page and, where there is LaTeX, PDF of one small notebook."""
-    skip_without(pandoc=shutil.which("pandoc"))
+    skip_without("pandoc")
     workshop = Workshop(tmp_path_factory.mktemp("page"))
     workshop.write("01_small", *CELLS)
     workshop.build(*([] if shutil.which("xelatex") else ["--page"]))

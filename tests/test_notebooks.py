@@ -18,13 +18,8 @@ FOLDERS = [("helpers", 18, 2700), ("report", 8, 900)]  # so many modules and lin
 
 
 @pytest.fixture(params=NOTEBOOKS)
-def name(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def notebook(name: str) -> nbformat.NotebookNode:
-    return NOTEBOOKS[name]
+def notebook(request: pytest.FixtureRequest) -> nbformat.NotebookNode:
+    return NOTEBOOKS[request.param]
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -43,10 +38,11 @@ def test_has_one_parameters_cell_of_plain_assignments(notebook: nbformat.Noteboo
     assert "seed" in execute.parameters_of(notebook)
 
 
-def test_has_one_heading_of_first_level_and_it_comes_first(notebook: nbformat.NotebookNode, name: str) -> None:
+def test_has_one_heading_of_first_level_and_it_comes_first(notebook: nbformat.NotebookNode) -> None:
     lines = [line for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
     headings = [line for line in lines if line.startswith("# ")]
-    assert len(headings) == 1 and notebook.cells[0].source.startswith(f"# {int(name[:2])}. ")
+    number = list(NOTEBOOKS.values()).index(notebook) + 1
+    assert len(headings) == 1 and notebook.cells[0].source.startswith(f"# {number}. ")
 
 
 def test_restates_its_questions_in_marked_blocks(notebook: nbformat.NotebookNode) -> None:
