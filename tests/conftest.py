@@ -18,7 +18,7 @@ import pytest
 import torch
 from nbformat import NotebookNode
 
-CHROMIUM = shutil.which("chromium-browser") or "chromium"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "chromium"
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "report"))  # its modules are scripts beside build.py, no package
 
@@ -69,7 +69,7 @@ def tex() -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> None:
-    skip_without(Path(CHROMIUM).name)
+    skip_without(CHROMIUM)
 
 
 def wait_for(condition, what: str, seconds: float = 120) -> None:

@@ -1,6 +1,5 @@
 """JupyterLab as `make notebooks` starts it: for its token and this machine alone, with sliders that a mouse drags."""
 
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ import lab
 import numpy as np
 import papermill
 import pytest
-from conftest import ROOT
+from conftest import ROOT, wait_for
 
 NAME = "07_latent_paths.ipynb"
 
@@ -50,13 +49,8 @@ def test_the_server_listens_on_this_machine_alone(server: lab.Server) -> None:
     assert hosts == {"0100007F"}, "127.0.0.1, in the kernel's byte order"
 
 
-def becomes_other(locator: lab.Locator, before: np.ndarray, seconds: float = 10) -> bool:
-    """Whether what is on the screen there differs from before within so many seconds."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if np.abs(lab.pixels(locator) - before).max() > 50:
-            return True
-    return False
+def wait_for_other(locator: lab.Locator, before: np.ndarray, why: str) -> None:
+    wait_for(lambda: np.abs(lab.pixels(locator) - before).max() > 50, why, seconds=10)
 
 
 def test_dragging_a_slider_of_notebook_7_shows_other_pixels(chromium: None, server: lab.Server) -> None:
@@ -69,15 +63,15 @@ def test_dragging_a_slider_of_notebook_7_shows_other_pixels(chromium: None, serv
             slider.scroll_into_view_if_needed()
             before = lab.pixels(picture)
             lab.drag(page, slider, [0.2, 0.5, 0.8, 0.99])
-            assert becomes_other(picture, before), "the mouse moves the slider, and the picture follows"
+            wait_for_other(picture, before, "the mouse moves the slider, and the picture follows")
             after = lab.pixels(picture)
             slider.focus()
             for _ in range(3):
                 page.keyboard.press("ArrowLeft")
-            assert becomes_other(picture, after), "the keyboard does, too"
+            wait_for_other(picture, after, "the keyboard does, too")
             film.get_by_role("button").click()
             page.wait_for_function("[...document.querySelectorAll('.film button')].some(b => b.textContent != '▶')")
-            assert becomes_other(picture, lab.pixels(picture)), "and it plays"
+            wait_for_other(picture, lab.pixels(picture), "and it plays")
             film.get_by_role("button").click()
         explorer.get_by_role("radio", name="image 2", exact=True).last.focus()
         page.keyboard.press("Space")
