@@ -4,7 +4,7 @@ import functools
 import json
 import math
 import os
-import pickle
+import pickle  # noqa: TID251 (to be refused)
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
