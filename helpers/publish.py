@@ -159,8 +159,18 @@ def check(name: str, computed: float, expected: float, tolerance: float, relativ
     allowed = float(tolerance * abs(expected) if relative else tolerance)
     passed = math.isfinite(computed) and bool(abs(computed - expected) <= allowed)
     line = f"{name}: computed {computed:.6g}, expected {expected:.6g}, tolerance {allowed:.2g}"
-    facts = {"name": name, "computed": computed, "expected": expected, "tolerance": allowed, "passed": passed}
-    _publish({"text/plain": f"{'✓' if passed else '✗'} {line}"}, "check", **facts)
+    _verdict(line, passed, {"name": name, "computed": computed, "expected": expected, "tolerance": allowed})
+
+
+def check_interval(name: str, computed: float, low: float, high: float) -> None:
+    """Check that a computed number lies in [low, high]: prints one line, raises AssertionError if it does not."""
+    computed, low, high = float(computed), float(low), float(high)
+    line = f"{name}: computed {computed:.4g}, in [{low:.4g}, {high:.4g}]"
+    _verdict(line, low <= computed <= high, {"name": name, "computed": computed, "interval": [low, high]})
+
+
+def _verdict(line: str, passed: bool, facts: dict) -> None:
+    _publish({"text/plain": f"{'✓' if passed else '✗'} {line}"}, "check", **facts, passed=passed)
     if not passed:
         raise AssertionError(f"check failed: {line}.")
 

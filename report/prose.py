@@ -56,6 +56,19 @@ def number(value: float, digits: int = 6) -> str:
     return f"$10^{{{int(power)}}}$" if mantissa == "1" else rf"${mantissa}\cdot10^{{{int(power)}}}$"
 
 
+def check(fact: dict) -> str:
+    """A check in one line of Markdown."""
+    line = f"{plain(fact['name'])}: computed {number(fact['computed'], 4 if 'interval' in fact else 6)}"
+    if "interval" in fact:
+        return f"{line}, in {interval(fact)}"
+    return f"{line}, expected {number(fact['expected'])}, tolerance {number(fact['tolerance'], 2)}"
+
+
+def interval(fact: dict) -> str:
+    """The interval in which a checked number has to lie: [0, 0.634]."""
+    return rf"\[{', '.join(number(end, 4) for end in fact['interval'])}\]"
+
+
 def _pandoc(text: str, to: str, numbers: dict[str, str], *options: str) -> str:
     """pandoc's output; LC_ALL, as in the locale C it takes no path beyond ASCII."""
     listed = " ".join(f"{label}={number}" for label, number in numbers.items())

@@ -32,13 +32,14 @@ and wide: $$"""
     "publish.figure(fig, 'fig-line', 'It rises *slowly* & surely.')",
     "import pandas as pd\nframe = pd.DataFrame({str(k): [1.5, -0.25] for k in range(40)}, index=['p', 'q'])\n"
     "publish.table(frame, 'tab-one', 'Few numbers.')",
-    "publish.check('one is one', 1, 1, 1e-9)",
+    "publish.check('one is one', 1, 1, 1e-9)\npublish.check_interval('a half is small', 0.5, 0, 0.634)",
     "import torch\nimages = torch.linspace(-1, 1, 5).reshape(5, 1, 1, 1).expand(5, 1, 28, 28)\n"
     "publish.film({'up': images, 'down': images.flip(0)}, 'From black to white.', axis='step')",
 )
 LINKS = [
     '#fig-line">Figure\u00a01</a>', '#tab-one">table\u00a01</a>', '#cite-kingma2014">Kingma and Welling (2014)</a>',
     '<span class="number">1.1</span> RD-a: sound', "<b>Table 1.</b>", 'alt="It rises slowly &amp; surely."',
+    "<li>one is one: computed 1, expected 1, tolerance", "<li>a half is small: computed 0.5, in [0, 0.634]</li>",
     'id="cite-kingma2014"', 'href="#answer-RD-a"', 'id="answer-RD-a"',
 ]  # fmt: skip
 

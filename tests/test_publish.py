@@ -52,6 +52,14 @@ def test_a_claim_is_prose_and_says_where_it_is_not_true(shown: list) -> None:
     assert [data["facts"]["kind"] for data in shown] == ["prose", "refuted", "prose"]
 
 
+def test_a_number_outside_its_interval_stops_the_notebook(shown: list) -> None:
+    publish.check_interval("a half", 0.5, 0, 0.634)
+    assert shown[0]["text/plain"] == "✓ a half: computed 0.5, in [0, 0.634]"
+    for value in (-0.1, 0.7, np.nan):
+        with pytest.raises(AssertionError, match="check failed: a half: computed"):
+            publish.check_interval("a half", value, 0, 0.634)
+
+
 def test_a_figure_survives_plain_tools_with_its_caption_below(shown: list) -> None:
     publish.figure(figures.panels()[0], "fig-x", "A caption.")
     assert {"image/png", "application/pdf"} <= shown[0].keys() and "*A caption.*" in shown[1]["text/markdown"]
