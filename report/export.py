@@ -37,7 +37,7 @@ def _export(notebook: nbformat.NotebookNode, to: str) -> tuple[str, dict]:
     """The notebook in LaTeX or HTML (`to`), and nbconvert's resources: files beside it."""
     texts: dict[str, str] = {}
     filters = {"prose": lambda text: texts.setdefault(text, ""), "line": _line}
-    filters |= {"number": prose.number, "mark": prose.plain, "check": prose.check, "code": functools.partial(_code, to)}
+    filters |= {"number": prose.number, "mark": prose.plain, "code": functools.partial(_code, to)}
     options = {"extra_template_basedirs": [str(HERE)], "filters": filters}
     if to == "latex":
         exporter = LatexExporter(template_name="template", **options)

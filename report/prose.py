@@ -48,25 +48,14 @@ def plain(text: object) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>~^$@&\":=])", r"\\\1", " ".join(str(text).split()))
 
 
-def number(value: float, digits: int = 6) -> str:
-    """A number as Markdown: 1.5, −3, $2\\cdot10^{-9}$."""
+def number(value: float | list[float], digits: int = 6) -> str:
+    """A number as Markdown: 1.5, −3, $2\\cdot10^{-9}$; of two numbers the interval."""
+    if isinstance(value, list):
+        return rf"\[{', '.join(number(end, 4) for end in value)}\]"
     mantissa, _, power = f"{value:.{digits}g}".partition("e")
     if not power:
         return mantissa.replace("-", "−")
     return f"$10^{{{int(power)}}}$" if mantissa == "1" else rf"${mantissa}\cdot10^{{{int(power)}}}$"
-
-
-def check(fact: dict) -> str:
-    """A check in one line of Markdown."""
-    line = f"{plain(fact['name'])}: computed {number(fact['computed'], 4 if 'interval' in fact else 6)}"
-    if "interval" in fact:
-        return f"{line}, in {interval(fact)}"
-    return f"{line}, expected {number(fact['expected'])}, tolerance {number(fact['tolerance'], 2)}"
-
-
-def interval(fact: dict) -> str:
-    """The interval in which a checked number has to lie: [0, 0.634]."""
-    return rf"\[{', '.join(number(end, 4) for end in fact['interval'])}\]"
 
 
 def _pandoc(text: str, to: str, numbers: dict[str, str], *options: str) -> str:
