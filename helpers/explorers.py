@@ -22,7 +22,6 @@ from helpers.store import Trained
 COLUMNS = 5  # test images shown for each β
 EVERY, BUDGETS = 8, (5, 10, 20, 40, 80)  # steps of gradient descent, evaluations of BFGS, between the frames
 POINTS, EVALUATIONS = 17, 30  # points of a path found on demand; evaluations of the pullback energy on each grid
-RESTARTS, ITERATIONS = 2, 15  # of the inversion on demand
 
 
 def beta_frames(
@@ -199,9 +198,9 @@ def inversion_explorer(
 def find_paths(G: nn.Module, x_a: Tensor, x_b: Tensor, points: int) -> list[Tensor]:
     """Between the codes of two images the line, slerp, the path of least U and the pullback geodesic: (points, d) each.
 
-    Quicker and rougher than notebook 07: fewer starts, points and evaluations.
+    Quicker and rougher than notebook 07: fewer points and evaluations.
     """
-    z_a, z_b = invert(G, torch.stack([x_a, x_b]), RESTARTS, iterations=ITERATIONS).best()
+    z_a, z_b = invert(G, torch.stack([x_a, x_b])).best()
     least = paths.shortest_path(G, z_a, z_b, x_a, x_b, POINTS).path
     pullback = paths.pullback_geodesic(G, z_a, z_b, POINTS, EVALUATIONS).path
     found = [paths.constant_speed(path, torch.ones(POINTS - 1).to(path), points).to(z_a) for path in (least, pullback)]

@@ -123,8 +123,8 @@ class GanConfig:
     seed: int = 0
     base: str = ""  # the name of a model to go on from, with its BatchNorm frozen,
     base_epochs: int = 0  # and the epochs of its own training
-    path_weight: float = 0.0  # of the path term in the generator's loss
-    inversion_weight: float = 0.0  # of the inversion term in it
+    path_weight: float = 0.0  # of the path loss in the generator's (see path_aware)
+    inversion_weight: float = 0.0  # of the inversion loss in it
     num_eval_samples: int = 10_000  # scored after every `eval_every` epochs and at the end; 0: never
     eval_every: int = 5
     classifier: dict = field(default_factory=dict)  # changes to the classifier that scores
@@ -146,8 +146,9 @@ class GanConfig:
 
 WGAN_GP = GanConfig(loss="wgan", betas=(0.5, 0.9), penalty_weight=10.0)  # Gulrajani et al. 2017, but for β₁ = 0
 PATH_AWARE = replace(
-    WGAN_GP, epochs=20, learning_rate=3e-4, base="wgan-gp", base_epochs=100, path_weight=20.0, keep=("generator",)
-)
+    WGAN_GP, epochs=8, learning_rate=5e-5, base="wgan-gp", base_epochs=100, path_weight=20.0, inversion_weight=20.0,
+    keep=("generator",),
+)  # fmt: skip
 R1 = GanConfig(r1_weight=1.0)  # the GAN with a zero-centred penalty (Mescheder et al. 2018)
 BEST = GanConfig(
     epochs=40, learning_rate=4e-4, betas=(0.0, 0.99), r1_weight=0.1, r1_every=8, shift=2, generator="conv-refined",
@@ -167,12 +168,13 @@ def train(config: GanConfig, name: str = "gan") -> store.Trained:
             batches = torch.randperm(len(images), generator=rng, device=device()).split(config.batch_size)[:steps]
             if config.base:
                 G.eval()  # BatchNorm frozen: the function that is trained is the very one that is used
-            if config.path_weight and epoch == 0:
-                networks["path_term"].warm_up(G, images, rng)
+            if "encoder" in networks and epoch == 0:
+                networks["encoder"].warm_up(G, images, rng)
             for step, batch in enumerate(batches, start=epoch * steps):
                 remaining = 1 - step / steps / config.epochs if config.decay else 1
-                for key in ("generator", "critic"):
-                    state.optimizers[key].param_groups[0]["lr"] = config.learning_rate * remaining
+                for key, optimizer in state.optimizers.items():
+                    faster = 10 if key == "encoder" else 1
+                    optimizer.param_groups[0]["lr"] = faster * config.learning_rate * remaining
                 z = torch.randn(config.batch_size, config.latent_dim, generator=rng, device=device())
                 for key, loss in train_step(state, config, images[batch], z, step).items():
                     losses[key].append(loss)
@@ -210,20 +212,21 @@ def train_step(state: store.State, config: GanConfig, x: Tensor, z: Tensor, step
     if (step + 1) % config.critic_steps == 0:
         with autocast():
             losses["generator"] = total = loss_of_generator(D(fake).float())
-            if config.path_weight:
-                losses["path_loss"] = networks["path_term"](G, x, state.rng)
-                total = total + config.path_weight * losses["path_loss"]
-        take_step(total, *[optimizer for key, optimizer in optimizers.items() if key != "critic"])
+            if "encoder" in networks:
+                losses["path"], losses["inversion"] = networks["encoder"](G, x, state.rng)
+                total = total + config.path_weight * losses["path"] + config.inversion_weight * losses["inversion"]
+        if "encoder" in networks:
+            path_loss = losses["path"] if config.path_weight else 0.0
+            take_step(path_loss + losses["inversion"], optimizers["encoder"], retain_graph=True)
+        take_step(total, optimizers["generator"])
     return {key: loss.detach() for key, loss in losses.items()}
 
 
-def take_step(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
-    """One step of each optimiser down the loss; no other weights get a gradient."""
-    for optimizer in optimizers:
-        optimizer.zero_grad()
-    loss.backward(inputs=[weight for optimizer in optimizers for weight in optimizer.param_groups[0]["params"]])
-    for optimizer in optimizers:
-        optimizer.step()
+def take_step(loss: Tensor, optimizer: torch.optim.Optimizer, retain_graph: bool = False) -> None:
+    """One step of the optimiser down the loss; no other weights get a gradient."""
+    optimizer.zero_grad()
+    loss.backward(inputs=optimizer.param_groups[0]["params"], retain_graph=retain_graph)
+    optimizer.step()
 
 
 def _initial_state(config: GanConfig) -> store.State:
@@ -235,7 +238,7 @@ def _initial_state(config: GanConfig) -> store.State:
     networks["film"] = SampleHistory(config.latent_dim, config.epochs).to(device())
     if config.base:
         plain = replace(
-            config, epochs=config.base_epochs, base="", base_epochs=0, path_weight=0.0, seed=0,
+            config, epochs=config.base_epochs, base="", base_epochs=0, path_weight=0.0, inversion_weight=0.0, seed=0,
             learning_rate=GanConfig.learning_rate, keep=GanConfig.keep,
         )  # fmt: skip
         base = train(plain, config.base).modules
@@ -244,9 +247,9 @@ def _initial_state(config: GanConfig) -> store.State:
         networks["film"].z.copy_(base["film"].z)
     weights = {"generator": G.parameters(), "critic": networks["critic"].parameters()}
     optimizers = {k: torch.optim.Adam(w, config.learning_rate, config.betas, fused=True) for k, w in weights.items()}
-    if config.path_weight:
-        networks["path_term"] = EncoderPaths(config.latent_dim).to(device())
-        optimizers["path_term"] = torch.optim.Adam(networks["path_term"].parameters(), 2 * config.learning_rate)
+    if config.path_weight or config.inversion_weight:
+        networks["encoder"] = EncoderPaths(config.latent_dim).to(device())
+        optimizers["encoder"] = torch.optim.Adam(networks["encoder"].parameters())
     kept = {key: networks.pop(key) for key in config.keep}
     return store.State(kept, networks, optimizers, torch.Generator(device()).manual_seed(config.seed))
 
@@ -285,7 +288,7 @@ class SampleHistory(nn.Module):
 
 
 def load_generator(name: str) -> nn.Module:
-    """The shipped generator "gan", "wgan-gp" or "path-aware", with `.latent_dim`, in eval mode; trained if missing."""
+    """A shipped generator, one of CONFIGS, with `.latent_dim`, in eval mode; trained if missing."""
     if name not in CONFIGS:
         raise ValueError(f"no generator {name!r}: choose one of {', '.join(map(repr, CONFIGS))}.")
     return train(CONFIGS[name], name).modules["generator"]

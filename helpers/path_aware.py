@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from helpers.inversion import PRIOR
 from helpers.networks import SLOPE
 
 
@@ -20,24 +21,23 @@ def straight_line_excess(G: nn.Module, z: Tensor, images: Tensor, rng: torch.Gen
 
 
 class EncoderPaths(nn.Module):
-    """Straight lines between codes of real images, from an encoder that learns to invert the generator beside it.
+    """Codes of real images, and the straight lines between them, from an encoder that learns to invert the generator.
 
-    The encoder minimises what inversion does, ‖G(z) − x‖² + prior‖z‖², and is dropped after training. The path loss is
-    the excess energy of the lines plus twice that objective, in units of the lower bound ½‖x_A − x_B‖².
+    The encoder minimises what inversion does, ‖G(z) − x‖² + prior ‖z‖², and is dropped after training.
     """
 
-    def __init__(self, latent_dim: int, prior: float = 0.1):
+    def __init__(self, latent_dim: int, prior: float = PRIOR):
         super().__init__()
         self.prior = prior
         layers = [nn.Linear(784, 512), nn.LeakyReLU(SLOPE), nn.Linear(512, 256), nn.LeakyReLU(SLOPE)]
         self.encoder = nn.Sequential(nn.Flatten(), *layers, nn.Linear(256, latent_dim))
 
-    def forward(self, G: nn.Module, images: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """The path loss of real images (B, 1, 28, 28), a scalar."""
+    def forward(self, G: nn.Module, images: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Path loss and inversion loss of real images (B, 1, 28, 28), in units of the lower bound ½ Σ ‖x_A − x_B‖²."""
         codes = self.encoder(images)
         lower_bound = (images - images.roll(1, 0)).square().sum().mul(0.5)
-        lines = straight_line_excess(G, codes, images, rng)
-        return lines + 2 * self.inversion_loss(G, images, codes) / lower_bound
+        path_loss = straight_line_excess(G, codes, images, rng)
+        return path_loss, 2 * self.inversion_loss(G, images, codes) / lower_bound
 
     def inversion_loss(self, G: nn.Module, images: Tensor, z: Tensor) -> Tensor:
         """‖G(z) − x‖² + prior‖z‖², summed over the batch."""

@@ -20,7 +20,7 @@ def generator():
 def found(generator):
     torch.manual_seed(1)
     images = torch.rand(2, 1, 28, 28, dtype=torch.float64) - 0.5
-    ends = invert(generator, images, restarts=4, iterations=0, evaluations=600, prior=0.1)
+    ends = invert(generator, images, restarts=4, evaluations=600, prior=0.1)
     pairs = [(x.flatten(), z) for x, codes in zip(images, ends.z, strict=True) for z in codes]
     return [(x, certificate.certify(generator, x, z, prior=0.1)) for x, z in pairs]
 

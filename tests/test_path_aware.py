@@ -48,21 +48,26 @@ def test_the_encoder_learns_to_invert(rng):
     term.warm_up(G, images, rng, steps=300)
     codes = term.encoder(images)
     assert term.inversion_loss(G, images, codes).item() < 0.05 * before
-    path_loss = torch.stack([term(G, images[:128], rng) for _ in range(50)]).mean().item()
+    path_loss = torch.stack([term(G, images[:128], rng)[0] for _ in range(50)]).mean().item()
     assert 1 / 3 - 0.03 < path_loss < 1 / 3 + 0.3
+    inversion_loss = term(G, images[:128], rng)[1].item()
+    lower_bound = (images[:128] - images[:128].roll(1, 0)).square().sum().item() / 2
+    direct = 2 * term.inversion_loss(G, images[:128], codes[:128]).item() / lower_bound
+    assert inversion_loss == pytest.approx(direct, rel=1e-4)
 
 
-def test_the_path_loss_reaches_generator_and_encoder(rng):
-    G, term = nn.Sequential(nn.Linear(8, 784), nn.Unflatten(1, (1, 28, 28))), EncoderPaths(8)
-    term(G, torch.rand(16, 1, 28, 28, generator=rng), rng).backward()
-    assert G[0].weight.grad.abs().sum() > 0
-    assert all(p.grad.abs().sum() > 0 for p in term.encoder.parameters())
+def test_both_losses_reach_generator_and_encoder(rng):
+    for which in (0, 1):
+        G, term = nn.Sequential(nn.Linear(8, 784), nn.Unflatten(1, (1, 28, 28))), EncoderPaths(8)
+        term(G, torch.rand(16, 1, 28, 28, generator=rng), rng)[which].backward()
+        assert G[0].weight.grad.abs().sum() > 0
+        assert all(p.grad.abs().sum() > 0 for p in term.encoder.parameters())
 
 
 def test_trainings_from_one_base_keep_its_statistics(tmp_path, monkeypatch):
     monkeypatch.setenv("MODELS", str(tmp_path))
     plain = gan.GanConfig(epochs=1, images=256, batch_size=64, width=16, channels=4, latent_dim=8, num_eval_samples=0)
-    aware = replace(plain, epochs=2, base="gan", base_epochs=1, path_weight=1.0)
+    aware = replace(plain, epochs=2, base="gan", base_epochs=1, path_weight=1.0, inversion_weight=1.0)
     runs = [gan.train(replace(aware, seed=seed), "aware") for seed in (0, 1)]
     modules = gan.train(plain, "gan").modules
     base = modules["generator"].state_dict()
@@ -71,6 +76,6 @@ def test_trainings_from_one_base_keep_its_statistics(tmp_path, monkeypatch):
         state = run.modules["generator"].state_dict()
         for key in (key for key in state if "running" in key):
             torch.testing.assert_close(state[key], base[key])
-        assert all(0 < epoch["path_loss"] < math.inf for epoch in run.record["history"])
-    assert runs[0].history("path_loss") != runs[1].history("path_loss")
+        assert all(0 < epoch["path"] < math.inf for epoch in run.record["history"])
+    assert runs[0].history("path") != runs[1].history("path")
     assert len(list(tmp_path.glob("gan-*.json"))) == 1  # both went on from the very model that trains alone
