@@ -17,6 +17,8 @@ WIDTH = 6.3  # inches: the report's text width, so that font sizes are those in 
 COLOURS = {
     "gan": "#0072B2",
     "wgan-gp": "#D55E00",
+    "r1": "#E69F00",
+    "best": "#CC79A7",
     "path-aware": "#009E73",
     "gaussian": "#56B4E9",
     "echo": "#CC79A7",
@@ -28,6 +30,8 @@ COLOURS = {
 LINES = {
     "gan": "o-",
     "wgan-gp": "s--",
+    "r1": "^-.",
+    "best": "D:",
     "path-aware": "^-.",
     "gaussian": "o-",
     "echo": "s--",

@@ -151,8 +151,8 @@ PATH_AWARE = replace(
 )  # fmt: skip
 R1 = GanConfig(r1_weight=1.0)  # the GAN with a zero-centred penalty (Mescheder et al. 2018)
 BEST = GanConfig(
-    epochs=40, learning_rate=4e-4, betas=(0.0, 0.99), r1_weight=0.1, r1_every=8, shift=2, generator="conv-refined",
-    channels=64, critic="conv", eval_every=2,
+    epochs=60, learning_rate=4e-4, betas=(0.0, 0.99), r1_weight=0.1, r1_every=8, shift=2, generator="conv-refined",
+    channels=64, critic="conv", eval_every=4,
 )  # fmt: skip
 CONFIGS = {"gan": GanConfig(), "wgan-gp": WGAN_GP, "r1": R1, "best": BEST, "path-aware": PATH_AWARE}
 
