@@ -87,16 +87,6 @@ def principal_directions(generator: nn.Module, z: Tensor, count: int) -> tuple[T
     return directions[:count], values[:count]
 
 
-@torch.no_grad()
-def walks(generator: nn.Module, z: Tensor, count: int, steps: Tensor) -> Tensor:
-    """Images (T, N, count, 28, 28) at z + step · direction: codes z (N, d), each with its principal directions."""
-    images = []
-    for code in z:
-        moved = code + steps.to(z)[:, None, None] * principal_directions(generator, code, count)[0]
-        images.append(generator(moved.flatten(0, 1)).reshape(len(steps), count, 28, 28))
-    return torch.stack(images, 1)
-
-
 def latent_explorer(generator: nn.Module, count: int = 6, reach: float = 3.0, seed: int = 0) -> Player:
     """G(z + Σ step · direction): sliders along `count` principal directions at one of 16 samples z, or of 16 others."""
     dials, rng = [f"Direction {k + 1}" for k in range(count)], torch.Generator().manual_seed(seed)

@@ -104,15 +104,12 @@ class GanConfig:
     loss: str = "gan"  # a key of LOSSES
     epochs: int = 100  # in each the critic sees every image once
     batch_size: int = 128
-    learning_rate: float = 2e-4  # of Adam, at the start
-    decay: bool = True  # the learning rate falls linearly to 0, so that its mean is the assignment's 1e-4
+    learning_rate: float = 2e-4  # of Adam; it falls linearly to 0, so that its mean is the assignment's 1e-4
     betas: tuple[float, float] = (0.5, 0.999)  # of Adam (Radford et al. 2016)
-    critic_steps: int = 1  # for each step of the generator
     penalty_weight: float = 0.0  # of the gradient penalty
     r1_weight: float = 0.0  # γ: γ/2 is the weight of the R1 penalty (Mescheder et al. 2018)
     r1_every: int = 1  # the R1 penalty is added in every so manyth step, as many times as large
     shift: int = 0  # real and generated images are moved by up to so many pixels before the critic sees them
-    clip: float = 0.0  # bound on the critic's weights (Arjovsky et al. 2017); 0: none
     ema_decay: float = 0.999  # of the moving average of the generator's weights, which is the generator kept
     generator: str = "conv"  # one of networks.GENERATORS
     critic: str = "mlp"  # one of networks.CRITICS
@@ -171,25 +168,24 @@ def train(config: GanConfig, name: str = "gan") -> store.Trained:
             if "encoder" in networks and epoch == 0:
                 networks["encoder"].warm_up(G, images, rng)
             for step, batch in enumerate(batches, start=epoch * steps):
-                remaining = 1 - step / steps / config.epochs if config.decay else 1
+                remaining = 1 - step / steps / config.epochs
                 for key, optimizer in state.optimizers.items():
                     faster = 10 if key == "encoder" else 1
                     optimizer.param_groups[0]["lr"] = faster * config.learning_rate * remaining
                 z = torch.randn(config.batch_size, config.latent_dim, generator=rng, device=device())
                 for key, loss in train_step(state, config, images[batch], z, step).items():
                     losses[key].append(loss)
-                if (step + 1) % config.critic_steps == 0:
-                    _update_average(G_ema, G, config.ema_decay, step // config.critic_steps)
+                _update_average(G_ema, G, config.ema_decay, step)
             networks["film"].record(G_ema.eval(), epoch)
             means = {key: sum(values) / len(values) for key, values in losses.items()}
             run.log(means | _scores(G_ema, G, config, epoch + 1))
     return run.trained
 
 
-def train_step(state: store.State, config: GanConfig, x: Tensor, z: Tensor, step: int = 0) -> dict:
+def train_step(state: store.State, config: GanConfig, x: Tensor, z: Tensor, step: int = 0) -> dict[str, Tensor]:
     """A step of the critic on real images x (B, 1, 28, 28) and fakes G(z), then one of the generator on the same fakes.
 
-    step: its number, for what is not done in every step. Returns the losses, their terms, and the share of images that
+    step: its number; R1 is not computed in every step. Returns the losses, their terms, and the share of images that
     the critic gives the right sign.
     """
     networks, optimizers, losses = state.networks(), state.optimizers, {}
@@ -206,19 +202,17 @@ def train_step(state: store.State, config: GanConfig, x: Tensor, z: Tensor, step
             losses["r1"] = r1_penalty(D, real)
             total = total + config.r1_weight / 2 * config.r1_every * losses["r1"]
     take_step(total, optimizers["critic"])
-    for weight in D.parameters() if config.clip else []:
-        weight.data.clamp_(-config.clip, config.clip)
     losses["accuracy"] = ((real_scores > 0).float().mean() + (fake_scores < 0).float().mean()) / 2
-    if (step + 1) % config.critic_steps == 0:
-        with autocast():
-            losses["generator"] = total = loss_of_generator(D(fake).float())
-            if "encoder" in networks:
-                losses["path"], losses["inversion"] = networks["encoder"](G, x, state.rng)
-                total = total + config.path_weight * losses["path"] + config.inversion_weight * losses["inversion"]
-        if "encoder" in networks:
-            path_loss = losses["path"] if config.path_weight else 0.0
-            take_step(path_loss + losses["inversion"], optimizers["encoder"], retain_graph=True)
-        take_step(total, optimizers["generator"])
+
+    with autocast():
+        losses["generator"] = total = loss_of_generator(D(fake).float())
+        if "encoder" in networks:  # path-aware training
+            losses["path"], losses["inversion"] = networks["encoder"](G, x, state.rng)
+            total = total + config.path_weight * losses["path"] + config.inversion_weight * losses["inversion"]
+    if "encoder" in networks:
+        path_loss = losses["path"] if config.path_weight else 0.0
+        take_step(path_loss + losses["inversion"], optimizers["encoder"], retain_graph=True)
+    take_step(total, optimizers["generator"])
     return {key: loss.detach() for key, loss in losses.items()}
 
 

@@ -16,13 +16,15 @@ class Generator(nn.Module):
     def __init__(self, latent_dim: int = 64, width: int = 256, channels: int = 16, refined: bool = False):
         super().__init__()
         self.latent_dim, half = latent_dim, channels // 2
-        refinement = [nn.Conv2d(half, half, 3, padding=1), nn.BatchNorm2d(half), nn.LeakyReLU(SLOPE)]
+        refinement = []
+        if refined:
+            refinement = [nn.Conv2d(half, half, 3, padding=1), nn.BatchNorm2d(half), nn.LeakyReLU(SLOPE)]
         self.net = nn.Sequential(
             nn.Linear(latent_dim, width), nn.BatchNorm1d(width), nn.LeakyReLU(SLOPE),
             nn.Linear(width, channels * 49), nn.BatchNorm1d(channels * 49), nn.LeakyReLU(SLOPE),
             nn.Unflatten(1, (channels, 7, 7)),
             nn.ConvTranspose2d(channels, half, 4, stride=2, padding=1), nn.BatchNorm2d(half), nn.LeakyReLU(SLOPE),
-            *(refinement if refined else []),
+            *refinement,
             nn.ConvTranspose2d(half, 1, 4, stride=2, padding=1), nn.Tanh(),
         )  # fmt: skip
 

@@ -39,17 +39,13 @@ def test_a_direction_moves_the_code_from_the_sample_chosen(generator: nn.Module)
     assert set(explorer.values.values()) == {0}
 
 
-def test_principal_directions_change_the_image_most_and_walks_follow_them(generator: nn.Module) -> None:
-    z = torch.randn(2, 8)
-    directions, rates = explorers.principal_directions(generator, z[1], 8)
+def test_principal_directions_change_the_image_most(generator: nn.Module) -> None:
+    z = torch.randn(8)
+    directions, rates = explorers.principal_directions(generator, z, 8)
     assert torch.allclose(directions @ directions.T, torch.eye(8), atol=1e-5)
-    changes = (generator(z[1] + 1e-3 * directions) - generator(z[1:])).flatten(1).norm(dim=1)
+    changes = (generator(z + 1e-3 * directions) - generator(z[None])).flatten(1).norm(dim=1)
     assert changes[0] == changes.max() and changes[-1] == changes.min()
     assert torch.allclose(changes / 1e-3, rates, rtol=0.05)
-    images = explorers.walks(generator, z, 3, torch.linspace(-1, 1, 5))
-    assert images.shape == (5, 2, 3, 28, 28)
-    assert torch.allclose(images[2], generator(z).expand(2, 3, 28, 28), atol=1e-5)
-    assert torch.allclose(images[4, 1], generator(z[1] + directions[:3]).squeeze(1), atol=1e-5)
 
 
 def test_at_a_beta_that_a_sweep_lacks_its_nearest_is_shown_and_named(tmp_path, monkeypatch) -> None:
@@ -119,7 +115,6 @@ def test_path_explorer_shows_the_frames_of_a_known_pair_both_ways(two_pairs: tup
 
 def test_path_explorer_computes_an_unknown_pair_and_says_what_failed(two_pairs: tuple, monkeypatch) -> None:
     explorer, _ = two_pairs
-    monkeypatch.setattr(explorers, "ITERATIONS", 2)
     monkeypatch.setattr(explorers, "POINTS", 5)
     explorer.values = explorer.values | {"Model": 1, "From": 2, "To": 2}
     explorer._handle_custom_msg("press", [])
