@@ -143,13 +143,13 @@ class GanConfig:
 
 WGAN_GP = GanConfig(loss="wgan", betas=(0.5, 0.9), penalty_weight=10.0)  # Gulrajani et al. 2017, but for β₁ = 0
 PATH_AWARE = replace(
-    WGAN_GP, epochs=8, learning_rate=5e-5, base="wgan-gp", base_epochs=100, path_weight=20.0, inversion_weight=20.0,
+    WGAN_GP, epochs=5, learning_rate=1e-4, base="wgan-gp", base_epochs=100, path_weight=10.0, inversion_weight=10.0,
     keep=("generator",),
 )  # fmt: skip
-R1 = GanConfig(r1_weight=1.0)  # the GAN with a zero-centred penalty (Mescheder et al. 2018)
+R1 = GanConfig(r1_weight=1.0, keep=("generator",))  # the GAN with a zero-centred penalty (Mescheder et al. 2018)
 BEST = GanConfig(
     epochs=60, learning_rate=4e-4, betas=(0.0, 0.99), r1_weight=0.1, r1_every=8, shift=2, generator="conv-refined",
-    channels=64, critic="conv", eval_every=4,
+    channels=64, critic="conv", eval_every=4, keep=("generator",),
 )  # fmt: skip
 CONFIGS = {"gan": GanConfig(), "wgan-gp": WGAN_GP, "r1": R1, "best": BEST, "path-aware": PATH_AWARE}
 

@@ -1,6 +1,5 @@
 """Metadata of the report: title block, machine, library versions, models, commit."""
 
-import ast
 import datetime
 import importlib.metadata
 import json
@@ -35,7 +34,6 @@ def run_facts(started: float, jobs: int) -> dict:
         model["kept"] = bool(model["config"].get("keep", True))  # else only configuration and history are
     return {
         "commit": commit(),
-        "files": _files(),
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
         "device": device_name(),
@@ -61,14 +59,3 @@ def _git(*words: str) -> str:
     settings = os.environ | {"GIT_CEILING_DIRECTORIES": str(HERE.parent.parent)}  # not of a repository around this one
     done = subprocess.run(["git", "-C", HERE.parent, *words], env=settings, capture_output=True, text=True)
     return done.stdout.strip()
-
-
-def _files() -> list[dict]:
-    """The Python files of the project: what each is, by the first line of its docstring."""
-    found = []
-    for path in sorted(path for folder in ("helpers", "report") for path in (HERE.parent / folder).glob("*.py")):
-        code = path.read_text(encoding="utf-8")
-        if idea := ast.get_docstring(ast.parse(code)):
-            name, idea = path.relative_to(HERE.parent).as_posix(), " ".join(idea.split("\n\n")[0].split())
-            found.append({"name": name, "lines": len(code.splitlines()), "idea": idea})
-    return found

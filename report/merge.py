@@ -182,7 +182,7 @@ def _gather_checks(cells: list[Cell]) -> None:
 
 
 def _appendix(report: dict) -> str:
-    """Checks, how the report was made, and the code, as Markdown."""
+    """Checks and how the report was made, as Markdown."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, comment_start_string="{##")
     environment.filters |= {"plain": prose.plain, "number": prose.number}
     template = Path(__file__).with_name("template") / "appendix.md.j2"
