@@ -74,6 +74,8 @@ def build(options: argparse.Namespace) -> None:
         if missing:
             print(f"warning: no answer to {', '.join(sorted(missing))}")
         print(f"Ready: {', '.join(map(str, targets))}.")
+        if missing := whole.metadata.report.title["missing"]:
+            print(f"The title block lacks {', '.join(missing)}: `make report {'=… '.join(missing)}=…` sets them.")
 
 
 def main(words: list[str] | None = None) -> int:

@@ -52,6 +52,14 @@ def test_a_name_is_no_command_of_the_shell(tmp_path: Path) -> None:
     assert (tmp_path / "author").read_text() == author and not list(tmp_path.rglob("broken"))
 
 
+def test_what_the_title_block_lacks_is_said_in_its_place_and_at_the_end(workshop: Workshop) -> None:
+    workshop.write("01_good", GOOD)
+    said = workshop.build("--page", COLLABORATORS="A & B").stdout
+    page = workshop.page.read_text(encoding="utf-8")
+    assert "A &amp; B" in page and "not stated (set HOURS=…)" in page
+    assert "lacks HOURS: `make report HOURS=…` sets them" in said
+
+
 def test_a_failing_cell_is_named(workshop: Workshop) -> None:
     workshop.write("02_bad", "a = 1", "publish.check('one is two', a, 2, 0.5)")
     *_, said = workshop.refused()

@@ -49,7 +49,7 @@ def test_the_page_has_the_numbers_of_the_pdf(page: str, aux: str) -> None:
     known = dict(re.findall(r"\\newlabel\{((?:fig|tab|sec)[^}@]*)\}\{\{([^}]+)\}", aux))
     shown = dict(re.findall(r'<figure id="([^"]+)".*?<b>(?:Figure|Table) (\d+)', page, re.DOTALL))
     shown |= dict(re.findall(r'<h\d[^>]* id="([^"]+)"[^>]*><span class="number">([^<]+)<', page))
-    assert len(known) > 60 and {label: shown.get(label) for label in known} == known
+    assert len(known) > 50 and {label: shown.get(label) for label in known} == known
 
 
 def test_no_figure_leaves_its_chapter(page: str, aux: str) -> None:
@@ -69,6 +69,6 @@ def test_no_figure_leaves_its_chapter(page: str, aux: str) -> None:
 
 def test_appendices_stand_behind_the_references(reduced: Workshop) -> None:
     text = reduced.text()
-    titles = ("References", "A +Going further", "B +All numeric checks", "C +Reproducibility", "D +Code")
+    titles = ("References", "A +Going further", "B +All numeric checks", "C +Reproducibility")
     places = [re.search(rf"(?m)^ *{title} *$", text).start() for title in titles]
     assert places == sorted(places) and "helpers/paths.py" in text and "Continues section" in text
