@@ -54,7 +54,7 @@ def test_a_name_is_no_command_of_the_shell(tmp_path: Path) -> None:
 
 def test_what_the_title_block_lacks_is_said_in_its_place_and_at_the_end(workshop: Workshop) -> None:
     workshop.write("01_good", GOOD)
-    said = workshop.build("--page", COLLABORATORS="A & B").stdout
+    said = workshop.build("--page", COLLABORATORS="A & B")
     page = workshop.page.read_text(encoding="utf-8")
     assert "A &amp; B" in page and "not stated (set HOURS=…)" in page
     assert "lacks HOURS: `make report HOURS=…` sets them" in said
