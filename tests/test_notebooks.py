@@ -55,6 +55,14 @@ def test_code_cells_are_short(notebook: nbformat.NotebookNode) -> None:
     assert max(lengths) <= CELL_LINES and statistics.median(lengths) <= CELL_MEDIAN
 
 
+def test_cells_that_end_in_prose_hide_their_source(notebook: nbformat.NotebookNode) -> None:
+    """In JupyterLab, lest the prose be read twice."""
+    for cell in code_cells(notebook):
+        last = ast.unparse(ast.parse(cell.source).body[-1])
+        prose = last.startswith(("publish.say(", "publish.claim(", "publish.answer("))
+        assert cell.metadata.get("jupyter", {}).get("source_hidden", False) == prose, last
+
+
 def test_a_count_below_one_is_refused_by_the_set_up_cell(notebook: nbformat.NotebookNode) -> None:
     """As where papermill itself is given -1: the build's own check does not see that."""
     (parameters,) = execute.tagged(notebook, "parameters")
