@@ -18,10 +18,7 @@ VERSIONS = ("torch", "torchvision", "torchmetrics", "numpy", "scipy", "matplotli
 
 
 def title_block(reduced: bool) -> dict:
-    """What stands on top: report.toml, each entry replaced by the environment's AUTHOR, COLLABORATORS, HOURS, TITLE.
-
-    What the assignment demands and nobody stated is said to be so, and listed under `missing`.
-    """
+    """What stands on top: report.toml, or AUTHOR, COLLABORATORS, HOURS, TITLE of the environment; `missing`: neither."""
     entries = tomllib.loads((HERE / "report.toml").read_text(encoding="utf-8"))
     entries |= {key: os.environ[key.upper()] for key in entries if os.environ.get(key.upper(), "").strip()}
     missing = [key.upper() for key, value in entries.items() if not value]
