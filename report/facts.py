@@ -18,7 +18,7 @@ VERSIONS = ("torch", "torchvision", "torchmetrics", "numpy", "scipy", "matplotli
 
 
 def title_block(reduced: bool) -> dict:
-    """What stands on top: report.toml, or AUTHOR, COLLABORATORS, HOURS, TITLE of the environment; `missing`: neither."""
+    """What stands on top: report.toml, or the environment's AUTHOR, COLLABORATORS, HOURS, TITLE; `missing`: neither."""
     entries = tomllib.loads((HERE / "report.toml").read_text(encoding="utf-8"))
     entries |= {key: os.environ[key.upper()] for key in entries if os.environ.get(key.upper(), "").strip()}
     missing = [key.upper() for key, value in entries.items() if not value]
