@@ -69,6 +69,6 @@ def test_no_figure_leaves_its_chapter(page: str, aux: str) -> None:
 
 def test_appendices_stand_behind_the_references(reduced: Workshop) -> None:
     text = reduced.text()
-    titles = ("References", "A +Going further", "B +All numeric checks", "C +Reproducibility")
+    titles = ("References", "A +Going further", "B +All numeric checks", "C +Reproducibility", "D +Notation")
     places = [re.search(rf"(?m)^ *{title} *$", text).start() for title in titles]
     assert places == sorted(places) and "helpers/paths.py" in text and "Continues section" in text
