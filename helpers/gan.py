@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from helpers import data, evaluation, store
 from helpers.compute import autocast, device, require_count, require_nonnegative
-from helpers.networks import CRITICS, GENERATORS, SLOPE, Critic, build_critic, build_generator
+from helpers.networks import CRITICS, GENERATORS, SLOPE, Critic, build_generator
 from helpers.path_aware import EncoderPaths
 
 
@@ -178,7 +178,7 @@ def train(config: GanConfig, name: str = "gan") -> store.Trained:
                 _update_average(G_ema, G, config.ema_decay, step)
             networks["film"].record(G_ema.eval(), epoch)
             means = {key: sum(values) / len(values) for key, values in losses.items()}
-            run.log(means | _scores(G_ema, G, config, epoch + 1))
+            run.log(means | _scores(G_ema, config, epoch + 1))
     return run.trained
 
 
@@ -228,7 +228,7 @@ def _initial_state(config: GanConfig) -> store.State:
     G = build_generator(config.generator, config.latent_dim, config.width, config.channels)
     G.to(device(), memory_format=torch.channels_last)
     # "generator" is the moving average, which is kept; "raw_generator" is the one that Adam trains
-    networks = {"raw_generator": G, "generator": copy.deepcopy(G), "critic": build_critic(config.critic).to(device())}
+    networks = {"raw_generator": G, "generator": copy.deepcopy(G), "critic": CRITICS[config.critic]().to(device())}
     networks["film"] = SampleHistory(config.latent_dim, config.epochs).to(device())
     if config.base:
         plain = replace(
@@ -256,7 +256,7 @@ def _update_average(average: nn.Module, current: nn.Module, decay: float, update
     torch._foreach_lerp_(mine, theirs, 1 - min(decay, (1 + updates) / (10 + updates)))
 
 
-def _scores(G_ema: nn.Module, G: nn.Module, config: GanConfig, epoch: int) -> dict[str, float]:
+def _scores(G_ema: nn.Module, config: GanConfig, epoch: int) -> dict[str, float]:
     """What the history records of the samples' quality after this epoch, if anything."""
     if not config.num_eval_samples or (epoch % config.eval_every and epoch < config.epochs):
         return {}
@@ -264,8 +264,7 @@ def _scores(G_ema: nn.Module, G: nn.Module, config: GanConfig, epoch: int) -> di
     images = evaluation.sample(G_ema, config.num_eval_samples, config.seed)
     if epoch < config.epochs:
         return {"frechet": evaluation.frechet(images, classifier)}
-    raw = evaluation.sample(G.eval(), config.num_eval_samples, config.seed)
-    return evaluation.scores(images, classifier) | {"frechet_raw": evaluation.frechet(raw, classifier)}
+    return evaluation.scores(images, classifier)
 
 
 class SampleHistory(nn.Module):

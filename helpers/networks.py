@@ -4,7 +4,6 @@ from torch import Tensor, nn
 
 SLOPE = 0.2  # of LeakyReLU below 0
 GENERATORS = ("conv", "conv-refined", "mlp-default", "mlp-he", "mlp-batchnorm")
-CRITICS = ("mlp", "conv")
 
 
 class Generator(nn.Module):
@@ -102,6 +101,4 @@ def build_generator(kind: str, latent_dim: int, width: int, channels: int) -> nn
     return MLPGenerator(latent_dim, kind.removeprefix("mlp-"))
 
 
-def build_critic(kind: str) -> nn.Module:
-    """A critic of one of the CRITICS."""
-    return Critic() if kind == "mlp" else ConvCritic()
+CRITICS = {"mlp": Critic, "conv": ConvCritic}

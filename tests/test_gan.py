@@ -10,7 +10,7 @@ from torch import nn
 
 from helpers import evaluation, gan, store
 from helpers.gan import CONFIGS, SampleHistory
-from helpers.networks import CRITICS, GENERATORS, Critic, build_critic, build_generator
+from helpers.networks import CRITICS, GENERATORS, Critic, build_generator
 
 TINY = {"epochs": 2, "images": 256, "batch_size": 64, "channels": 8, "width": 32, "num_eval_samples": 0}
 GAN, WGAN_GP = (replace(CONFIGS[name], **TINY) for name in ("gan", "wgan-gp"))
@@ -102,7 +102,7 @@ def test_the_penalty_has_the_same_value_without_gradients():
 
 @pytest.mark.parametrize("kind", CRITICS)
 def test_the_r1_penalty_is_the_mean_squared_slope_and_has_exact_weight_gradients(kind):
-    critic, real = build_critic(kind).double(), torch.randn(4, 1, 28, 28, dtype=torch.float64)
+    critic, real = CRITICS[kind]().double(), torch.randn(4, 1, 28, 28, dtype=torch.float64)
     slopes = [torch.autograd.grad(critic(x[None]).sum(), x)[0].norm() for x in real.clone().requires_grad_().unbind()]
     with torch.no_grad():
         penalty = gan.r1_penalty(critic, real)
@@ -197,7 +197,6 @@ def test_history_holds_scores_when_asked_and_a_kept_record_needs_no_weights(tmp_
     scored = {"num_eval_samples": 100, "eval_every": 2, "classifier": {"epochs": 1, "images": 512, "channels": 4}}
     trained = gan.train(replace(GAN, epochs=3, keep=(), **scored))
     assert list(trained.curve("frechet")) == [2, 3] and list(trained.curve("coverage")) == [3]
-    assert trained.history("frechet_raw")[0] != trained.history("frechet")[-1]
     assert not trained.modules and not list(tmp_path.glob("*.partial"))
     some = gan.train(replace(GAN, epochs=3, keep=("generator",)))
     assert list(some.modules) == ["generator"]
