@@ -214,4 +214,5 @@ def evaluate(model: BetaVAE, x: Tensor, seed: int = 0, batch: int = 1000) -> tup
 @torch.no_grad()
 def codes(model: BetaVAE, x: Tensor, member: int, batch: int = 5000) -> tuple[Tensor, Tensor]:
     """What one member's encoder gives for images (N, 784): (N, latent) both, float64."""
-    return tuple(torch.cat([torch.stack(model.encode(rows))[:, member].double() for rows in x.split(batch)], 1))
+    parts = [torch.stack(model.encode(rows))[:, member].double() for rows in x.split(batch)]
+    return tuple(torch.cat(parts, 1))

@@ -18,7 +18,6 @@ COLOURS = {
     "gan": "#0072B2",
     "wgan-gp": "#D55E00",
     "r1": "#E69F00",
-    "best": "#CC79A7",
     "path-aware": "#009E73",
     "gaussian": "#56B4E9",
     "echo": "#CC79A7",
@@ -30,8 +29,6 @@ COLOURS = {
 LINES = {
     "gan": "o-",
     "wgan-gp": "s--",
-    "r1": "^-.",
-    "best": "D:",
     "path-aware": "^-.",
     "gaussian": "o-",
     "echo": "s--",

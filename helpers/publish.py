@@ -166,9 +166,8 @@ def check_interval(name: str, computed: float, low: float, high: float) -> None:
     """Check that a computed number lies in [low, high]: prints one line, raises AssertionError if it does not."""
     computed, low, high = float(computed), float(low), float(high)
     line = f"{name}: computed {computed:.4g}, in [{low:.4g}, {high:.4g}]"
-    _verdict(
-        line, low <= computed <= high, {"name": name, "computed": computed, "expected": [low, high], "tolerance": None}
-    )
+    facts = {"name": name, "computed": computed, "expected": [low, high], "tolerance": None}
+    _verdict(line, low <= computed <= high, facts)
 
 
 def _verdict(line: str, passed: bool, facts: dict) -> None:

@@ -28,7 +28,8 @@ def merge(paths: list[Path], title: dict, run: dict) -> nbformat.NotebookNode:
         seconds = notebook.metadata.get("reuse", {}).get("seconds", 0.0)
         report["notebooks"].append({"name": path.name, "parameters": parameters_of(notebook), "seconds": seconds})
         shown = [c for c in notebook.cells if c.cell_type != "raw" and HIDDEN.isdisjoint(c.metadata.get("tags", []))]
-        chapters.append((path.stem[3:], _answers_first([_reduced(cell, path.stem, report) for cell in shown])))
+        cells = _answers_first([_reduced(cell, path.stem, report) for cell in shown])
+        chapters.append((path.stem.partition("_")[2], cells))
     if report["refuted"] and title["extent"] == "full run":
         raise BuildError("these sentences are not true in this run:\n" + "\n".join(report["refuted"]))
     report["answers"].sort(key=lambda answer: QUESTIONS.index(answer["question"]))
