@@ -108,7 +108,7 @@ class GanConfig:
     betas: tuple[float, float] = (0.5, 0.999)  # of Adam (Radford et al. 2016)
     penalty_weight: float = 0.0  # of the gradient penalty
     r1_weight: float = 0.0  # γ: γ/2 is the weight of the R1 penalty (Mescheder et al. 2018)
-    r1_every: int = 1  # the R1 penalty is added in every so manyth step, as many times as large
+    r1_every: int = 1  # the R1 penalty is added every r1_every steps, multiplied by r1_every
     shift: int = 0  # real and generated images are moved by up to so many pixels before the critic sees them
     ema_decay: float = 0.999  # of the moving average of the generator's weights, which is the generator kept
     generator: str = "conv"  # one of networks.GENERATORS
