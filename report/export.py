@@ -23,7 +23,7 @@ NEEDED = ("xelatex", "pandoc")
 INSTALL = "run `make setup` as root, or ask for the Debian packages that `make setup` names"
 MATHJAX = "django-static-mathjax"  # of PyPI's packages the one with MathJax 3 and nothing else
 PASSES = 6
-TOGETHER = 28  # a function of fewer lines stays on one page
+TOGETHER = 16  # a function of fewer lines stays on one page
 
 
 def check_tools(needed: Sequence[str] = NEEDED) -> None:
