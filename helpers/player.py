@@ -106,8 +106,13 @@ def _strip(title: str, images: Tensor, side: int | None) -> str:
     images = images if images.ndim == 5 else images.unsqueeze(1)
     rows, count = images.shape[1:3]
     side, title = side or (72 if rows == 1 else 52), html.escape(title)
-    size = f"flex: {count} 1 {side * count + 56}px; max-width: {side * count + 72}px"
-    return f'<div class="strip" style="{size}">{_image(images, title, f"aspect-ratio: {count} / {rows}")}{title}</div>'
+    widest = side * count + 72
+    sheet = _image(images, title, f"aspect-ratio: {count} / {rows}").replace("<img", f'<img width="{widest}"')
+    window = (
+        f"overflow: hidden; max-height: {widest * rows // count}px"  # JupyterLab drops our style until it is trusted
+    )
+    style = f"flex: {count} 1 {widest - 16}px; max-width: {widest}px"
+    return f'<div class="strip" style="{style}"><div style="{window}">{sheet}</div>{title}</div>'
 
 
 def _chart(fig: Figure, curves: Sequence[Curve]) -> str:

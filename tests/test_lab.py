@@ -7,21 +7,28 @@ from pathlib import Path
 
 import execute
 import lab
+import nbformat
 import numpy as np
 import papermill
 import pytest
+import torch
 from conftest import ROOT, wait_for
 
-NAME = "07_latent_paths.ipynb"
+from helpers.player import film_html
+
+NAME, SAVED = "07_latent_paths.ipynb", "saved.ipynb"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Server]:
-    """A server with notebook 7, at tiny parameters and without any shipped model."""
+    """A server with notebook 7, at tiny parameters and without any shipped model, and a notebook saved elsewhere."""
     folder = tmp_path_factory.mktemp("lab")
     (folder / "notebooks").mkdir()
     parameters, target = execute.reduced_parameters()[Path(NAME).stem], folder / "notebooks" / NAME
     papermill.execute_notebook(ROOT / "notebooks" / NAME, target, parameters, prepare_only=True)
+    saved = nbformat.v4.new_output("display_data", {"text/html": film_html({"x": torch.zeros(20, 2, 28, 28)}, "t")})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[saved])])
+    nbformat.write(notebook, folder / "notebooks" / SAVED)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODELS", str(folder / "models"))
         with lab.jupyterlab(folder) as running:
@@ -47,6 +54,17 @@ def test_the_server_listens_on_this_machine_alone(server: lab.Server) -> None:
     rows = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
     hosts = {row[1].split(":")[0] for row in rows if row[3] == listening and row[1].split(":")[1] == wanted}
     assert hosts == {"0100007F"}, "127.0.0.1, in the kernel's byte order"
+
+
+def test_a_film_in_a_saved_notebook_shows_one_frame_before_it_is_trusted(chromium: None, server: lab.Server) -> None:
+    with lab.browser() as page:
+        page.goto(server.address(f"lab/tree/{SAVED}"))
+        film = page.locator(".jp-OutputArea-output .film")
+        film.wait_for()
+        page.evaluate("async () => { await jupyterapp.shell.currentWidget.sessionContext.ready }")
+        sheet = film.locator("img").bounding_box()
+        assert sheet["height"] == pytest.approx(10 * sheet["width"], rel=0.01), "the style is lost: all 20 frames"
+        assert film.bounding_box()["height"] < 200
 
 
 def wait_for_other(locator: lab.Locator, before: np.ndarray, why: str) -> None:
