@@ -87,7 +87,8 @@ def newton(generator: nn.Module, x: Tensor, z: Tensor, prior: float, reach: floa
             break
         kkt = torch.cat([torch.cat([H, A[at_kink].T], 1), torch.cat([A[at_kink], A.new_zeros(k, k)], 1)])
         rhs = -torch.cat([gradient, A[at_kink] @ z + a[at_kink]])
-        step = torch.linalg.lstsq(kkt, rhs[:, None], driver="gelsd").solution[:, 0]
+        # kkt may be singular, and on a GPU torch solves only systems of full rank
+        step = torch.linalg.lstsq(kkt.cpu(), rhs[:, None].cpu(), driver="gelsd").solution[:, 0].to(z)
         z, slopes[at_kink] = z + step[: len(z)], slopes[at_kink] + step[len(z) :] / p
 
     inputs, taken, _ = (part[0] for part in decode(generator, z[None]))

@@ -141,7 +141,7 @@ def kernel_distance(features: Tensor, reference: Tensor) -> float:
 
 def _distance(metric: Metric, features: Tensor, reference: Tensor) -> Tensor:
     scale = reference.square().mean().sqrt()
-    metric.to(device()).update(reference / scale, real=True)
+    metric.to(features.device).update(reference / scale, real=True)
     metric.update(features / scale, real=False)
     return metric.compute()
 
@@ -155,7 +155,7 @@ def neighbour_scores(features: Tensor, reference: Tensor, k: int = 5) -> dict[st
     if min(len(features), len(reference)) <= k:
         raise ValueError(f"both sets need more than k = {k} points, but have {len(features)} and {len(reference)}.")
     reference_radii, radii = _radii(reference, k), _radii(features, k)
-    hits, recalled, covered = torch.zeros(len(features), device=device()), [], []
+    hits, recalled, covered = features.new_zeros(len(features)), [], []
     for part, radius in zip(reference.split(1000), reference_radii.split(1000), strict=True):
         distance = torch.cdist(part, features)
         hits += (distance < radius.unsqueeze(1)).sum(0)
