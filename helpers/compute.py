@@ -10,7 +10,6 @@ from numbers import Integral, Real
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 
 def device() -> torch.device:
@@ -52,15 +51,6 @@ def seconds(run: Callable[[], object], repeats: int = 4) -> float:
     """The least wall time of `run()` over so many repeats, the GPU's work included."""
     synchronize = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     return min(timeit.repeat(lambda: (run(), synchronize()), setup=synchronize, repeat=repeats, number=1))
-
-
-def kept_bytes(run: Callable[[], Tensor]) -> int:
-    """Bytes of all distinct tensors that autograd keeps for the backward pass of what `run()` returns."""
-    kept: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda _: None):  # nothing is unpacked: no backward pass
-        run()
-    storages = [tensor.untyped_storage() for tensor in kept]
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def require_count(minimum: int = 1, **numbers: int) -> None:

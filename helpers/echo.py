@@ -17,6 +17,14 @@ def echo_sample(m: Tensor, s: Tensor, depth: int, rng: Generator | None = None) 
     marginal is exact; two rows depend on each other, as they share samples. Differentiable in every m and s.
     Raises ValueError for depth < 1 or > B (a chain would meet its own start), other shapes, integers, NaN or infinity.
     """
+    _require_encoder(m, s, depth)
+    order = torch.randperm(len(m), generator=rng, device=rng.device if rng else m.device).to(m.device)
+    z = echo_cycle(m[order], s[order], int(depth))
+    return torch.empty_like(z).index_copy(0, order, z)
+
+
+def _require_encoder(m: Tensor, s: Tensor, depth: int) -> None:
+    """Raise ValueError unless m, s and depth are as `echo_sample` asks."""
     if m.dim() != 2 or m.shape != s.shape:
         raise ValueError(f"m and s must have one shape (B, d), not {tuple(m.shape)} and {tuple(s.shape)}.")
     if m.dtype != s.dtype or not m.is_floating_point():
@@ -26,9 +34,6 @@ def echo_sample(m: Tensor, s: Tensor, depth: int, rng: Generator | None = None) 
         raise ValueError(f"depth must be at most the batch size {len(m)}, not {depth}: no sample may repeat.")
     if not (m.isfinite().all() and s.isfinite().all()):
         raise ValueError("m and s must be finite, but hold NaN or infinity.")
-    order = torch.randperm(len(m), generator=rng, device=rng.device if rng else m.device).to(m.device)
-    z = echo_cycle(m[order], s[order], int(depth))
-    return torch.empty_like(z).index_copy(0, order, z)
 
 
 def echo_cycle(m: Tensor, s: Tensor, depth: int) -> Tensor:

@@ -24,14 +24,6 @@ def test_seconds_are_those_of_the_fastest_run():
     assert next(pauses, None) is None
 
 
-def test_kept_bytes_count_each_tensor_once():
-    x = torch.randn(100, requires_grad=True)
-    assert compute.kept_bytes(lambda: x + 1) == 0
-    assert compute.kept_bytes(lambda: x.square()) == 400
-    assert compute.kept_bytes(lambda: x * x) == 400
-    assert compute.kept_bytes(lambda: x.exp() * x) == pytest.approx(800)
-
-
 @pytest.mark.parametrize("value", [-1, 0, 1.5, 2.0, "two", None, True, math.nan, [3]])
 def test_counts_that_make_no_sense_are_refused(value):
     with pytest.raises(ValueError, match="epochs must be a whole number of at least 1, not "):
