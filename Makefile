@@ -1,7 +1,12 @@
-# `make` prints the targets. Each sets up what it needs: .venv with pip and, as root on Debian, TeX and a browser with apt-get.
-# Variables: AUTHOR, COLLABORATORS, HOURS, TITLE (the title block, see report/report.toml); REDUCED=1 (tiny models, minutes, into
-# report/build/reduced.pdf); RETRAIN=1 (train every model anew; RETRAIN=all: also those of which only the record is kept);
-# FORCE=1 (run every notebook); JOBS=… (so many at once); PYTHON=… (an interpreter that has all dependencies, in place of .venv).
+# `make` prints the targets and these options. Each target sets up what it needs: .venv with pip and, as root on Debian, TeX and
+# a browser with apt-get.
+#   AUTHOR=… COLLABORATORS=… HOURS=… TITLE=…  the title block (default: report/report.toml)
+#   REDUCED=1        tiny models, in minutes, into report/build/reduced.pdf
+#   FORCE=1          run every notebook, also those that no change affects
+#   JOBS=…           run so many notebooks at once (default: two)
+#   RETRAIN=1        train the stored models anew; RETRAIN=all: also those of which only the record is kept (hours)
+#   SCHEDULER=tcp://HOST:PORT  train the sweeps on a Dask cluster that shares this folder
+#   PYTHON=…         an interpreter that has all dependencies, in place of .venv
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,8 +23,9 @@ DRAFT := $(if $(filter-out 0,$(REDUCED)),--reduced --output report/build/reduced
 $(foreach name,AUTHOR COLLABORATORS HOURS TITLE,$(eval override $(name) := $$(value $(name))))
 export AUTHOR COLLABORATORS HOURS TITLE RETRAIN FORCE JOBS
 
-help: ## print this list
+help: ## print targets and options
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 12
+	@echo; sed -n 's/^#   //p' Makefile
 
 report: setup ## run all notebooks and write report/report.pdf and report/report.html
 	@$(RUN) report/build.py $(DRAFT)
