@@ -32,7 +32,7 @@ def run_facts(started: float, jobs: int) -> dict:
     models = [json.loads(path.read_text()) for path in sorted(store.folder().glob("*.json"))]
     for model in models:
         model["origin"] = "this run" if model["finished"] >= started else "shipped"
-        model |= {"hash": store.config_hash(model["config"]), "epochs": len(model["history"])}
+        model["epochs"] = len(model["history"])
         model["kept"] = bool(model["config"].get("keep", True))  # else only configuration and history are
     return {
         "commit": commit(),

@@ -12,7 +12,7 @@ from execute import parameters_of
 QUESTIONS = [f"{part}-{letter}" for part in ("RD", "GAN") for letter in "abcde"]
 HIDDEN = {"parameters", "injected-parameters", "papermill-error-cell-tag"}
 FURTHER = re.compile(r"\A(#{2,4}) +Going further: *(.)([^\n]*)")
-OPENING = "# Going further {#sec-further}\n\nDepth beyond what was asked, for each section where it was left."
+OPENING = "# Going further {#sec-further}\n\nThese sections go beyond the questions, in the order of the chapters."
 Cell = nbformat.NotebookNode
 
 
