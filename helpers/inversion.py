@@ -55,34 +55,34 @@ def invert(
     return Inversion(*(part.unflatten(0, (-1, restarts)) for part in (z, loss, loss + prior * z.square().sum(1))))
 
 
-def objective(generator: nn.Module, images: Tensor, z: Tensor, prior: float = 0.0) -> Tensor:
+def objective(G: nn.Module, x: Tensor, z: Tensor, prior: float = 0.0) -> Tensor:
     """‖G(z) − x‖² + prior ‖z‖² of codes z (N, d) and images x (N, D): (N,)."""
-    return (generator(z).flatten(1) - images).square().sum(1) + prior * z.square().sum(1)
+    return (G(z).flatten(1) - x).square().sum(1) + prior * z.square().sum(1)
 
 
-def gradient_descent(generator: nn.Module, images: Tensor, z: Tensor, steps: int, prior: float = 0.0) -> Tensor:
-    """The assignment's method: minimise the objective over codes z (N, d) by gradient descent (Adam), G frozen."""
+def gradient_descent(G: nn.Module, x: Tensor, z: Tensor, steps: int, prior: float = 0.0) -> Tensor:
+    """Minimise the objective over codes z (N, d) by gradient descent (Adam), G frozen."""
     z = z.clone().requires_grad_()
     adam = torch.optim.Adam([z], lr=0.1)
     for step in range(steps):
         adam.param_groups[0]["lr"] = 0.1 * (1 - step / steps)
-        loss = objective(generator, images, z, prior).sum()
+        loss = objective(G, x, z, prior).sum()
         (z.grad,) = torch.autograd.grad(loss, z)
         adam.step()
     return z.detach()
 
 
-def quasi_newton(generator: nn.Module, images: Tensor, z: Tensor, evaluations: int, prior: float = 0.0) -> Tensor:
-    """Minimise the objective over codes z (N, d) by BFGS, whose first model of the curvature is Gauss-Newton's."""
-    inverse_hessian = torch.linalg.inv(gauss_newton(generator, z, prior) + 0.1 * torch.eye(z.shape[1]).to(z))
+def quasi_newton(G: nn.Module, x: Tensor, z: Tensor, evaluations: int, prior: float = 0.0) -> Tensor:
+    """Minimise the objective over codes z (N, d) by BFGS, from the Gauss-Newton Hessian."""
+    hessian = gauss_newton(G, z, prior) + 0.1 * torch.eye(z.shape[1]).to(z)
 
     def f(z: Tensor, rows: Tensor) -> Tensor:
-        return objective(generator, images[rows], z, prior)
+        return objective(G, x[rows], z, prior)
 
-    return minimise(f, z, BFGS(inverse_hessian), evaluations, tolerance=1e-15).x
+    return minimise(f, z, BFGS(torch.linalg.inv(hessian)), evaluations, tolerance=1e-15).x
 
 
-def gauss_newton(generator: nn.Module, z: Tensor, prior: float = 0.0) -> Tensor:
+def gauss_newton(G: nn.Module, z: Tensor, prior: float = 0.0) -> Tensor:
     """2 (JᵀJ + prior I), (N, d, d), with J the Jacobian of the decoding of codes z (N, d)."""
-    J = vmap(jacfwd(lambda code: generator(code.unsqueeze(0)).flatten()))(z)
+    J = vmap(jacfwd(lambda code: G(code.unsqueeze(0)).flatten()))(z)
     return 2 * (J.mT @ J + prior * torch.eye(z.shape[1]).to(z))
