@@ -75,11 +75,8 @@ def gradient_descent(G: nn.Module, x: Tensor, z: Tensor, steps: int, prior: floa
 def quasi_newton(G: nn.Module, x: Tensor, z: Tensor, evaluations: int, prior: float = 0.0) -> Tensor:
     """Minimise the objective over codes z (N, d) by BFGS, from the Gauss-Newton Hessian."""
     hessian = gauss_newton(G, z, prior) + 0.1 * torch.eye(z.shape[1]).to(z)
-
-    def f(z: Tensor, rows: Tensor) -> Tensor:
-        return objective(G, x[rows], z, prior)
-
-    return minimise(f, z, BFGS(torch.linalg.inv(hessian)), evaluations, tolerance=1e-15).x
+    model = BFGS(torch.linalg.inv(hessian))
+    return minimise(lambda z, rows: objective(G, x[rows], z, prior), z, model, evaluations, 1e-15).x
 
 
 def gauss_newton(G: nn.Module, z: Tensor, prior: float = 0.0) -> Tensor:

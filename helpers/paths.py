@@ -65,7 +65,7 @@ def decode(generator: Decode, z: Tensor) -> Tensor:
 
 
 def image_cost(generator: Decode, x_a: Tensor, x_b: Tensor) -> Cost:
-    """c(z) = ‖G(z) − x_a‖² + ‖G(z) − x_b‖² of codes (T, d) or (P, T, d), with one image at each end or P of them."""
+    """c(z) = ‖G(z) − x_a‖² + ‖G(z) − x_b‖² of codes (T, d) or (P, T, d), one image at each end or P."""
 
     def cost(z: Tensor) -> Tensor:
         images = decode(generator, z)
@@ -76,9 +76,10 @@ def image_cost(generator: Decode, x_a: Tensor, x_b: Tensor) -> Cost:
 
 
 def conformal_density(cost: Cost, path: Tensor) -> Tensor:
-    """c‖Ż‖² on each segment of paths (…, T + 1, d), c taken at the midpoint: (…, T); its mean over T is the energy."""
-    segments = path.shape[-2] - 1
-    return cost((path[..., 1:, :] + path[..., :-1, :]) / 2) * (path.diff(dim=-2) * segments).square().sum(-1)
+    """c‖Ż‖² on each segment of paths (…, T + 1, d), with c at its midpoint: (…, T); the mean is U."""
+    midpoints = (path[..., 1:, :] + path[..., :-1, :]) / 2
+    velocity = path.diff(dim=-2) * (path.shape[-2] - 1)
+    return cost(midpoints) * velocity.square().sum(-1)
 
 
 def pullback_density(generator: Decode, path: Tensor) -> Tensor:
@@ -87,26 +88,28 @@ def pullback_density(generator: Decode, path: Tensor) -> Tensor:
 
 
 def path_energy(generator: Decode, path: Tensor, x_a: Tensor, x_b: Tensor) -> Tensor:
-    """U(Z) = ∫ (‖G(Z) − x_a‖² + ‖G(Z) − x_b‖²) ‖Ż‖² dt of a polyline, by midpoint quadrature; differentiable.
+    """U(Z) = ∫ (‖G(Z) − x_a‖² + ‖G(Z) − x_b‖²) ‖Ż‖² dt of a polyline, by midpoint quadrature.
 
-    path (T + 1, d) with T ≥ 2 gives a scalar; (P, T + 1, d) gives (P,), with one image at each end or P of them.
-    Raises ValueError for another shape of path or for what is not finite.
+    path (T + 1, d) with T ≥ 2 gives a scalar, (P, T + 1, d) gives (P,); one image at each end or P; ValueError else.
     """
+    require_path(path, x_a, x_b)
+    return conformal_density(image_cost(generator, x_a, x_b), path).mean(-1)
+
+
+def require_path(path: Tensor, x_a: Tensor, x_b: Tensor) -> None:
+    """Raise ValueError unless `path_energy` is defined for this path and these images."""
     if path.dim() not in (2, 3) or path.shape[-2] < 3:
         raise ValueError(f"path {tuple(path.shape)} must be (points, d) or (P, points, d), with points ≥ 3.")
     if not all(tensor.isfinite().all() for tensor in (path, x_a, x_b)):
         raise ValueError("path and images must be finite.")
-    return conformal_density(image_cost(generator, x_a, x_b), path).mean(-1)
 
 
 def sine_basis(segments: int) -> Tensor:
-    """Columns φ_k/√(λ_k T) (T − 1, T − 1): the inner nodes in coordinates in which ∫‖Ż‖² is ‖y‖² plus a constant.
-
-    φ_k is the discrete sine basis and λ_k = 2 − 2 cos(πk/T): the path Laplacian's eigenpairs.
-    """
+    """Columns φ_k/√(λ_k T), (T − 1, T − 1), with the eigenpairs φ_k, λ_k of the path Laplacian."""
     k = torch.arange(1, segments, dtype=torch.float64)
     phi = math.sqrt(2 / segments) * torch.sin(math.pi * k[:, None] * k / segments)
-    return phi / ((2 - 2 * torch.cos(math.pi * k / segments)) * segments).sqrt()
+    eigenvalues = 2 - 2 * torch.cos(math.pi * k / segments)
+    return phi / (eigenvalues * segments).sqrt()
 
 
 def kinetic_energy(path: Tensor) -> Tensor:
@@ -115,26 +118,25 @@ def kinetic_energy(path: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def descend(
-    density: Density, start: Tensor, basis: Tensor | None = None, tolerance: float = 1e-7, evaluations: int = 300
-) -> Minimum:
-    """L-BFGS on the energies mean(density) of all paths `start` (R, T + 1, d) in lockstep, their ends fixed.
+def descend(density: Density, start: Tensor, basis: Tensor, evaluations: int, tolerance: float) -> Minimum:
+    """L-BFGS on the energies mean(density) of paths (R, T + 1, d) in lockstep, their ends fixed.
 
-    It moves the inner points by basis · y, basis (T − 1, K), at first 0. With `sine_basis`, the default, the number of
+    It moves the inner points from `start` by basis · y, basis (T − 1, K), y at first 0. With `sine_basis` the number of
     evaluations hardly depends on T (the Sobolev gradient, Neuberger 1997). Returns paths in x, gradients in y.
     """
-    basis = (sine_basis(start.shape[1] - 1) if basis is None else basis).to(start)
 
     def move(y: Tensor, rows: Tensor) -> Tensor:
-        return start[rows] + F.pad(basis @ y.reshape(len(rows), -1, start.shape[2]), (0, 0, 1, 1))
+        inner = basis.to(start) @ y.reshape(len(rows), -1, start.shape[2])
+        return start[rows] + F.pad(inner, (0, 0, 1, 1))
 
     def energy(y: Tensor, rows: Tensor) -> Tensor:
         return density(move(y, rows), rows).mean(1)
 
     y = start.new_zeros(len(start), basis.shape[1] * start.shape[2])
     rows = torch.arange(len(start), device=start.device)
-    scale = kinetic_energy(start) / (2 * energy(y, rows))  # 1/2c, for constant c and sines the inverse Hessian
-    found = minimise(energy, y, LBFGS(scale.nan_to_num(0.0, 0.0), y.shape[1]), evaluations, tolerance, wolfe=False)
+    scale = kinetic_energy(start) / (2 * energy(y, rows))  # 1/2c, the inverse Hessian for constant c
+    hessian = LBFGS(scale.nan_to_num(0.0, 0.0), y.shape[1])
+    found = minimise(energy, y, hessian, evaluations, tolerance, wolfe=False)
     return replace(found, x=move(found.x, rows))
 
 
@@ -148,7 +150,6 @@ class Geodesic:
     speed_deviation: Tensor  # largest relative deviation of the density from its mean over the path
     descent_deviation: Tensor  # the same before reparametrisation, 0 at an optimum of a smooth energy
     residual: Tensor  # of the discrete Euler-Lagrange equation, ‖δU‖ (∫‖Ż‖²)^½ / 2U in the norm dual to (∫‖Ż‖²)^½
-    evaluations: Tensor  # how many energies with gradients the final grid took
     start: Tensor  # where the descent began: 0 the straight line, 1 the spherical interpolation
 
     @property
@@ -213,21 +214,23 @@ def minimise_energy(
     begin, end = (z.detach().double().reshape(-1, z.shape[-1]) for z in (z_a, z_b))
     pairs, grid = torch.arange(len(begin), device=begin.device), min(points, COARSE)
     starts = torch.cat([linear_path(begin, end, grid), slerp(begin, end, grid)])  # row r joins pair r mod P
-    rough = descend(lambda path, rows: density(path, rows % len(pairs)), starts, None, 1e-4, evaluations)
+    basis = sine_basis(grid - 1)
+    rough = descend(lambda path, rows: density(path, rows % len(pairs)), starts, basis, evaluations, 1e-4)
     start = rough.value.reshape(2, -1).argmin(0)
     path, line = rough.x[start * len(pairs) + pairs], linear_path(begin, end, points)
     path = path if grid == points else regrid(path, points)
     better = density(path, pairs).mean(1) <= density(line, pairs).mean(1)  # the finer grid may decide otherwise
     start, path = torch.where(better, start, 0), torch.where(better[:, None, None], path, line)
 
-    found = descend(density, path, evaluations=evaluations)
-    path, energy, gradient, spent, moving = found.x, found.value, found.gradient.norm(dim=1), found.evaluations, pairs
+    found = descend(density, path, sine_basis(points - 1), evaluations, 1e-7)
+    path, energy, gradient, moving = found.x, found.value, found.gradient.norm(dim=1), pairs
     while change is not None and len(moving) and path.shape[1] < FINEST:
         path = regrid(path, 2 * path.shape[1] - 1)
-        finer = descend(lambda part, rows, of=moving: density(part, of[rows]), path[moving], evaluations=evaluations)
+        basis = sine_basis(path.shape[1] - 1)
+        finer = descend(lambda part, rows, of=moving: density(part, of[rows]), path[moving], basis, evaluations, 1e-7)
         moved = (finer.value / energy[moving] - 1).abs() > change
         path[moving], energy[moving], gradient[moving] = finer.x, finer.value, finer.gradient.norm(dim=1)
-        spent[moving], moving = finer.evaluations, moving[moved]
+        moving = moving[moved]
     residual = (gradient * kinetic_energy(path).sqrt() / (2 * energy)).nan_to_num(0.0)
 
     values, even = density(path, pairs), path
@@ -236,7 +239,7 @@ def minimise_energy(
     even_values, line = density(even, pairs), linear_path(begin, end, path.shape[1])
     ok = (even_values.mean(1) <= density(line, pairs).mean(1)) & (deviation(even_values) < deviation(values))
     path, final = torch.where(ok[:, None, None], even, path), torch.where(ok[:, None], even_values, values)
-    found = Geodesic(path, final.mean(1), bound, deviation(final), deviation(values), residual, spent, start)
+    found = Geodesic(path, final.mean(1), bound, deviation(final), deviation(values), residual, start)
     return found if z_a.dim() == 2 else Geodesic(*(getattr(found, field.name)[0] for field in fields(found)))
 
 

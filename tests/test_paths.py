@@ -173,7 +173,7 @@ def test_evaluations_do_not_grow_with_the_grid_in_sine_waves():
     density = lambda p, r: paths.conformal_density(paths.image_cost(generator, x_a[r], x_b[r]), p)  # noqa: E731
     counts = []
     for points in (17, 65):
-        found = paths.descend(density, paths.linear_path(z_a, z_b, points))
+        found = paths.descend(density, paths.linear_path(z_a, z_b, points), paths.sine_basis(points - 1), 300, 1e-7)
         counts.append((found.trace <= 1.0005 * found.value).int().argmax(0).double().mean() + 1)
     assert counts[1] <= 1.2 * counts[0]
 
