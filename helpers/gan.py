@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from helpers import data, evaluation, store
 from helpers.compute import autocast, device, require_count, require_nonnegative
 from helpers.networks import CRITICS, GENERATORS, SLOPE, Critic, build_generator
 from helpers.path_aware import EncoderPaths
+from helpers.store import State
 
 
 def discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
@@ -30,7 +31,7 @@ def saturating_loss(fake_scores: Tensor) -> Tensor:
 
 
 def critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """−(mean score of real − mean score of fake), from scores (B,) (Arjovsky et al. 2017, algorithm 1)."""
+    """−(mean score of real − mean score of fake), scores (B,) (Arjovsky et al. 2017, algorithm 1)."""
     return fake_scores.mean() - real_scores.mean()
 
 
@@ -46,16 +47,16 @@ LOSSES = {  # of the critic and of the generator
 }
 
 
-def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: torch.Generator | None = None) -> Tensor:
-    """E (‖∇D(x̂)‖ − 1)², x̂ uniform on the segments from fake to real (B, 1, 28, 28) (Gulrajani et al. 2017, eq. 3).
+def gradient_penalty(D: Critic, real: Tensor, fake: Tensor, rng: Generator | None = None) -> Tensor:
+    """E (‖∇D(x̂)‖ − 1)², x̂ uniform on segments from fake to real (Gulrajani et al. 2017, eq. 3).
 
     Of a LeakyReLU critic the gradient is a product of weights, wᵀ…M₂W₂M₁W₁. The masks Mₖ hold the slopes, 1 or SLOPE,
     at each x̂: constants almost everywhere, so one backward pass through the product gives the exact weight gradient.
     Raises ValueError for another kind of critic.
     """
-    if not isinstance(critic, Critic) or {type(layer) for layer in critic.net} - {nn.Flatten, nn.Linear, nn.LeakyReLU}:
-        raise ValueError("the critic must be a networks.Critic of linear layers and LeakyReLUs, with no other layer.")
-    *hidden, last = [layer for layer in critic.net if isinstance(layer, nn.Linear)]
+    if not isinstance(D, Critic) or {*map(type, D.net)} - {nn.Flatten, nn.Linear, nn.LeakyReLU}:
+        raise ValueError("D must be a Critic of linear layers and LeakyReLUs, with no other layer.")
+    *hidden, last = [layer for layer in D.net if isinstance(layer, nn.Linear)]
     masks = []
     with torch.no_grad():
         x = interpolate(real, fake, rng).flatten(1)
@@ -67,19 +68,19 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: torch.Gene
     for layer, mask in zip(reversed(hidden), reversed(masks), strict=True):
         gradient = (gradient * mask) @ layer.weight
     norm = gradient.to(real.dtype).square().sum(1)  # autocast's gradient is bfloat16
-    return ((norm + 1e-12).sqrt() - 1).square().mean()  # the square root's own gradient is infinite at 0
+    return ((norm + 1e-12).sqrt() - 1).square().mean()  # 1e-12: the root's gradient is infinite at 0
 
 
 @torch.enable_grad()  # whatever the caller's mode
 def r1_penalty(critic: nn.Module, real: Tensor) -> Tensor:
-    """E ‖∇D(x)‖² at real images x (B, 1, 28, 28), differentiable in the weights (Mescheder et al. 2018, eq. 9)."""
+    """E ‖∇D(x)‖² at real images x (B, 1, 28, 28) (Mescheder et al. 2018, eq. 9)."""
     x = real.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
     return gradient.square().sum((1, 2, 3)).mean()
 
 
-def random_shift(images: Tensor, size: int, rng: torch.Generator | None = None) -> Tensor:
-    """Each image (B, 1, 28, 28) moved by up to `size` pixels both ways, black coming in (Zhao et al. 2020)."""
+def random_shift(images: Tensor, size: int, rng: Generator | None = None) -> Tensor:
+    """Each image (B, 1, 28, 28) moved by up to `size` pixels both ways (Zhao et al. 2020)."""
     if not size:
         return images
     rows, columns = torch.randint(2 * size + 1, (2, len(images), 1), generator=rng, device=images.device)
@@ -88,11 +89,8 @@ def random_shift(images: Tensor, size: int, rng: torch.Generator | None = None) 
     return padded[number[:, None, None], 0, (rows + pixels)[:, :, None], (columns + pixels)[:, None, :]].unsqueeze(1)
 
 
-def interpolate(real: Tensor, fake: Tensor, rng: torch.Generator | None = None) -> Tensor:
+def interpolate(real: Tensor, fake: Tensor, rng: Generator | None = None) -> Tensor:
     """x̂ = ε real + (1 − ε) fake with one ε ~ U(0, 1) for each image, detached."""
-    if not (real.is_floating_point() and real.dtype == fake.dtype and real.shape == fake.shape):
-        found = f"{real.dtype} {tuple(real.shape)} and {fake.dtype} {tuple(fake.shape)}"
-        raise ValueError(f"real and fake images must have one floating dtype and one shape, not {found}.")
     epsilon = torch.rand(len(real), 1, 1, 1, generator=rng, device=real.device, dtype=real.dtype)
     return torch.lerp(fake.detach(), real.detach(), epsilon)
 
@@ -155,19 +153,19 @@ CONFIGS = {"gan": GanConfig(), "wgan-gp": WGAN_GP, "r1": R1, "best": BEST, "path
 
 
 def train(config: GanConfig, name: str = "gan") -> store.Trained:
-    """The model of this name and config, from the store or trained now; its modules are those of `config.keep`."""
+    """The model of this name and config, stored or trained now, with the modules `config.keep`."""
     with store.training(name, asdict(config), lambda: _initial_state(config)) as run:
         state, networks, rng = run.state, run.state.networks(), run.state.rng
         G, G_ema = networks["raw_generator"], networks["generator"]
         for epoch in run.epochs():
             images, losses = data.mnist("train")[0][: config.images], defaultdict(list)
             steps = len(images) // config.batch_size
-            batches = torch.randperm(len(images), generator=rng, device=device()).split(config.batch_size)[:steps]
+            order = torch.randperm(len(images), generator=rng, device=device())
             if config.base:
                 G.eval()  # BatchNorm frozen: the function that is trained is the very one that is used
             if "encoder" in networks and epoch == 0:
                 networks["encoder"].warm_up(G, images, rng)
-            for step, batch in enumerate(batches, start=epoch * steps):
+            for step, batch in enumerate(order.split(config.batch_size)[:steps], start=epoch * steps):
                 remaining = 1 - step / steps / config.epochs
                 for key, optimizer in state.optimizers.items():
                     faster = 10 if key == "encoder" else 1
@@ -182,8 +180,8 @@ def train(config: GanConfig, name: str = "gan") -> store.Trained:
     return run.trained
 
 
-def train_step(state: store.State, config: GanConfig, x: Tensor, z: Tensor, step: int = 0) -> dict[str, Tensor]:
-    """A step of the critic on real images x (B, 1, 28, 28) and fakes G(z), then one of the generator on the same fakes.
+def train_step(state: State, config: GanConfig, x: Tensor, z: Tensor, step: int) -> dict[str, Tensor]:
+    """A step of D on real images x (B, 1, 28, 28) and generated ones G(z), then a step of G.
 
     step: its number; R1 is not computed in every step. Returns the losses, their terms, and the share of images that
     the critic gives the right sign.
@@ -206,14 +204,20 @@ def train_step(state: store.State, config: GanConfig, x: Tensor, z: Tensor, step
 
     with autocast():
         losses["generator"] = total = loss_of_generator(D(fake).float())
-        if "encoder" in networks:  # path-aware training
-            losses["path"], losses["inversion"] = networks["encoder"](G, x, state.rng)
-            total = total + config.path_weight * losses["path"] + config.inversion_weight * losses["inversion"]
-    if "encoder" in networks:
-        path_loss = losses["path"] if config.path_weight else 0.0
-        take_step(path_loss + losses["inversion"], optimizers["encoder"], retain_graph=True)
+    if "encoder" in networks:  # path-aware training, chapter 8
+        total = total + path_terms(state, config, x, losses)
     take_step(total, optimizers["generator"])
     return {key: loss.detach() for key, loss in losses.items()}
+
+
+def path_terms(state: State, config: GanConfig, x: Tensor, losses: dict[str, Tensor]) -> Tensor:
+    """The weighted sum of path and inversion loss of real images x, which join `losses`; a step of the encoder."""
+    networks = state.networks()
+    with autocast():
+        losses["path"], losses["inversion"] = networks["encoder"](networks["raw_generator"], x, state.rng)
+    path_loss = losses["path"] if config.path_weight else 0.0
+    take_step(path_loss + losses["inversion"], state.optimizers["encoder"], retain_graph=True)
+    return config.path_weight * losses["path"] + config.inversion_weight * losses["inversion"]
 
 
 def take_step(loss: Tensor, optimizer: torch.optim.Optimizer, retain_graph: bool = False) -> None:
@@ -223,7 +227,7 @@ def take_step(loss: Tensor, optimizer: torch.optim.Optimizer, retain_graph: bool
     optimizer.step()
 
 
-def _initial_state(config: GanConfig) -> store.State:
+def _initial_state(config: GanConfig) -> State:
     """Networks and optimisers at the start, the networks with the weights of the base model if there is one."""
     G = build_generator(config.generator, config.latent_dim, config.width, config.channels)
     G.to(device(), memory_format=torch.channels_last)
@@ -245,7 +249,7 @@ def _initial_state(config: GanConfig) -> store.State:
         networks["encoder"] = EncoderPaths(config.latent_dim).to(device())
         optimizers["encoder"] = torch.optim.Adam(networks["encoder"].parameters())
     kept = {key: networks.pop(key) for key in config.keep}
-    return store.State(kept, networks, optimizers, torch.Generator(device()).manual_seed(config.seed))
+    return State(kept, networks, optimizers, Generator(device()).manual_seed(config.seed))
 
 
 @torch.no_grad()

@@ -7,28 +7,32 @@ GENERATORS = ("conv", "conv-refined", "mlp-default", "mlp-he", "mlp-batchnorm")
 
 
 class Generator(nn.Module):
-    """The hand-out's second recipe: two linear layers, then ConvTranspose → BatchNorm → LeakyReLU, 7×7 → 14×14 → 28×28.
+    """The hand-out's second recipe: codes (B, latent_dim) to images (B, 1, 28, 28) in [−1, 1]."""
 
-    Maps codes (B, latent_dim) to images (B, 1, 28, 28) in [−1, 1]. refined: one more convolution at 14×14.
-    """
-
-    def __init__(self, latent_dim: int = 64, width: int = 256, channels: int = 16, refined: bool = False):
+    def __init__(self, latent_dim: int = 64, width: int = 256, channels: int = 16):
         super().__init__()
         self.latent_dim, half = latent_dim, channels // 2
-        refinement = []
-        if refined:
-            refinement = [nn.Conv2d(half, half, 3, padding=1), nn.BatchNorm2d(half), nn.LeakyReLU(SLOPE)]
         self.net = nn.Sequential(
             nn.Linear(latent_dim, width), nn.BatchNorm1d(width), nn.LeakyReLU(SLOPE),
             nn.Linear(width, channels * 49), nn.BatchNorm1d(channels * 49), nn.LeakyReLU(SLOPE),
             nn.Unflatten(1, (channels, 7, 7)),
-            nn.ConvTranspose2d(channels, half, 4, stride=2, padding=1), nn.BatchNorm2d(half), nn.LeakyReLU(SLOPE),
-            *refinement,
+            nn.ConvTranspose2d(channels, half, 4, stride=2, padding=1),
+            nn.BatchNorm2d(half), nn.LeakyReLU(SLOPE),
             nn.ConvTranspose2d(half, 1, 4, stride=2, padding=1), nn.Tanh(),
         )  # fmt: skip
 
     def forward(self, z: Tensor) -> Tensor:
         return self.net(z)
+
+
+class RefinedGenerator(Generator):
+    """The same with one more convolution, at 14×14."""
+
+    def __init__(self, latent_dim: int = 64, width: int = 256, channels: int = 16):
+        half = channels // 2
+        more = nn.Conv2d(half, half, 3, padding=1), nn.BatchNorm2d(half), nn.LeakyReLU(SLOPE)
+        super().__init__(latent_dim, width, channels)
+        self.net = nn.Sequential(*self.net[:-2], *more, *self.net[-2:])
 
 
 class MLPGenerator(nn.Module):
@@ -54,10 +58,7 @@ class MLPGenerator(nn.Module):
 
 
 class Critic(nn.Module):
-    """The fully connected discriminator (a logit) or critic (a score): images (B, 1, 28, 28) to (B,).
-
-    Piecewise linear and without BatchNorm, so that each image's gradient is its own: the penalty needs that.
-    """
+    """The fully connected discriminator or critic: images (B, 1, 28, 28) to logits or scores (B,)."""
 
     def __init__(self, widths: tuple[int, ...] = (512, 256)):
         super().__init__()
@@ -71,7 +72,7 @@ class Critic(nn.Module):
 
 
 class ConvCritic(nn.Module):
-    """A convolutional discriminator, 28×28 → 14×14 → 7×7 → one hidden linear layer: images (B, 1, 28, 28) to (B,)."""
+    """A convolutional discriminator, 28×28 → 14×14 → 7×7 → linear: images (B, 1, 28, 28) to (B,)."""
 
     def __init__(self, channels: int = 32, hidden: int = 128):
         super().__init__()
@@ -97,7 +98,7 @@ def he_initialise(network: nn.Module) -> None:
 def build_generator(kind: str, latent_dim: int, width: int, channels: int) -> nn.Module:
     """A generator of one of the GENERATORS; width and channels are those of "conv" and "conv-refined"."""
     if kind.startswith("conv"):
-        return Generator(latent_dim, width, channels, refined=kind == "conv-refined")
+        return (Generator if kind == "conv" else RefinedGenerator)(latent_dim, width, channels)
     return MLPGenerator(latent_dim, kind.removeprefix("mlp-"))
 
 
