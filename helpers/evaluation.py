@@ -17,7 +17,6 @@ NAMES = {  # of the scores, as tables print them
     "frechet": "Fréchet", "kernel": "kernel × 1000", "precision": "precision", "recall": "recall",
     "density": "density", "coverage": "coverage", "class_kl": "class KL",
 }  # fmt: skip
-LOWER_IS_BETTER = ("frechet", "kernel", "class_kl")
 
 
 class Classifier(nn.Module):

@@ -35,15 +35,10 @@ def critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     return fake_scores.mean() - real_scores.mean()
 
 
-def score_loss(fake_scores: Tensor) -> Tensor:
-    """−mean score of fake, from scores (B,): the generator's side of `critic_loss`."""
-    return -fake_scores.mean()
-
-
 LOSSES = {  # of the critic and of the generator
     "gan": (discriminator_loss, generator_loss),
     "saturating": (discriminator_loss, saturating_loss),
-    "wgan": (critic_loss, score_loss),
+    "wgan": (critic_loss, lambda fake_scores: -fake_scores.mean()),
 }
 
 
