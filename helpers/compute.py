@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+torch.backends.cudnn.allow_tf32 = False  # torch's default keeps 10 bits in a GPU's convolutions: inversions stop short
+
 
 def device() -> torch.device:
     """The GPU where there is one, else the CPU."""
