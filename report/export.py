@@ -36,8 +36,8 @@ def check_tools(needed: Sequence[str] = NEEDED) -> None:
 def _export(notebook: nbformat.NotebookNode, to: str) -> tuple[str, dict]:
     """The notebook in LaTeX or HTML (`to`), and nbconvert's resources: files beside it."""
     texts: dict[str, str] = {}
-    filters = {"prose": lambda text: texts.setdefault(text, ""), "line": _line}
-    filters |= {"number": prose.number, "mark": prose.plain, "code": functools.partial(_code, to)}
+    filters = {"prose": lambda text: texts.setdefault(text, ""), "line": functools.partial(re.sub, "^<p>|</p>$", "")}
+    filters |= {"number": prose.number, "verdict": _verdict, "code": functools.partial(_code, to)}
     options = {"extra_template_basedirs": [str(HERE)], "filters": filters}
     if to == "latex":
         exporter = LatexExporter(template_name="template", **options)
@@ -50,9 +50,9 @@ def _export(notebook: nbformat.NotebookNode, to: str) -> tuple[str, dict]:
     return exporter.from_notebook_node(notebook, resources | {"sources": prose.sources(list(texts), to)})
 
 
-def _line(text: str) -> str:
-    """HTML of one paragraph, without the paragraph."""
-    return text.removeprefix("<p>").removesuffix("</p>")
+def _verdict(check: dict) -> str:
+    computed, expected = (prose.number(check[key], 3) for key in ("computed", "expected"))
+    return f"{prose.plain(check['name'])}: {computed} (expected {expected})"
 
 
 def _code(to: str, code: str, python: bool = True) -> str:

@@ -39,7 +39,7 @@ and wide: $$"""
 LINKS = [
     '#fig-line">Figure\u00a01</a>', '#tab-one">table\u00a01</a>', '#cite-kingma2014">Kingma and Welling (2014)</a>',
     '<span class="number">1.1</span> RD-a: sound', "<b>Table 1.</b>", 'alt="It rises slowly &amp; surely."',
-    "one is one; a half is small.</li>", "[0, 0.634]</td>",
+    "one is one: 1 (expected 1); a half is small: 0.5 (expected [0, 0.634]).</li>", "[0, 0.634]</td>",
     'id="cite-kingma2014"', 'href="#answer-RD-a"', 'id="answer-RD-a"',
 ]  # fmt: skip
 
