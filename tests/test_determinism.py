@@ -12,7 +12,9 @@ GAN = SIZES | {"channels": 8, "num_eval_samples": 0}
 VAE = beta_vae.SweepConfig((0.1, 1.0), **SIZES)
 TRAININGS = {
     "gan": lambda images: gan.train(gan.GanConfig(**GAN, images=images)),
+    "saturating": lambda images: gan.train(gan.GanConfig(loss="saturating", **GAN, images=images)),
     "wgan-gp": lambda images: gan.train(replace(gan.WGAN_GP, **GAN, images=images)),
+    "best": lambda images: gan.train(replace(gan.CONFIGS["best"], **GAN, images=images)),
     "gaussian": lambda images: beta_vae.train(replace(VAE, images=images), "same"),
     "echo": lambda images: beta_vae.train(replace(VAE, images=images, echo=beta_vae.EchoConfig()), "same"),
 }
