@@ -13,7 +13,7 @@ SHELL := /bin/bash
 .PHONY: help report html submission test benchmark notebooks lint setup tex chromium clean
 
 TORCH ?= torch==2.14.1 torchvision==0.29.1
-TEX := texlive-xetex texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended lmodern fonts-texgyre \
+TEX := texlive-xetex texlive-plain-generic texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended lmodern fonts-texgyre \
   fonts-texgyre-math fonts-dejavu-core fonts-noto-cjk pandoc poppler-utils
 ENVIRONMENT := $(if $(PYTHON),,.venv/.installed)
 RUN := $(if $(PYTHON),"$(PYTHON)",.venv/bin/python)

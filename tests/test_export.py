@@ -1,6 +1,7 @@
 """The page in a real browser: complete in itself, its formulas those of the TeX, films that move by keys; and what no
 export accepts."""
 
+import io
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from conftest import Workshop, skip_without
 from errors import BuildError
 from nbformat import NotebookNode
+from PIL import Image
 
 CELLS = (
     r"""publish.say(r'''## RD-a: sound
@@ -21,6 +23,8 @@ The [figure](#fig-line), the [table](#tab-one), the [equation](#eq:one) and \eqr
 [Kingma & Welling 2014](#cite-kingma2014), as $β \to 0$:
 
 $$\int_0^1 \sqrt{\frac{x}{2}}\,\mathrm dx \ge -1 . \label{eq:one}$$
+
+1. counted
 
 \begin{align} a &= \sqrt[3]{b} \label{eq:two}\\ c &= d < \tfrac12 \end{align}
 
@@ -114,6 +118,11 @@ def test_what_is_wide_scrolls_in_a_box_of_its_own(tab, width: int) -> None:
         "[...document.querySelectorAll('figure .wide, .math.display')].map(b => [b.scrollWidth, b.clientWidth])"
     )
     assert sum(inner > outer for inner, outer in boxes) >= 2  # the table and the long sum
+    item = tab.locator("main ol > li").filter(has_text="counted")
+    item.scroll_into_view_if_needed()
+    box = item.bounding_box()
+    beside = tab.screenshot(clip=box | {"x": box["x"] - 25, "width": 25})
+    assert np.asarray(Image.open(io.BytesIO(beside)).convert("L")).min() < 128, "the item's number is seen"
     tab.set_viewport_size({"width": 1200, "height": 900})
 
 

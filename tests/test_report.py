@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import execute
 import merge
@@ -36,6 +38,15 @@ def test_every_question_is_answered_without_noise(reduced: Workshop) -> None:
     for noise in ("Traceback", r"interactive\(", r"\bnan\b(?! or infinity)", r"\?\?", "100%.*it/s", r"<\w+ at 0x"):
         assert not re.search(noise, text, re.IGNORECASE), noise
     assert "reduced run" in text and "full run" not in text
+
+
+def test_a_notebook_converts_with_plain_nbconvert(reduced: Workshop, tmp_path: Path) -> None:
+    """As a student would do it, without this report's templates."""
+    for to in ("html", "pdf"):
+        command = [sys.executable, "-m", "nbconvert", "--to", to, "--output-dir", tmp_path]
+        subprocess.run([*command, reduced.folder / "build" / "06_inversion.ipynb"], check=True, capture_output=True)
+    text = subprocess.run(["pdftotext", tmp_path / "06_inversion.pdf", "-"], capture_output=True, text=True).stdout
+    assert "Answer to GAN-c." in text and "Lewis and Overton 2013" in text and "median loss, with BFGS" in text
 
 
 def test_the_pdf_is_a4_and_has_title_author_and_bookmarks(reduced: Workshop) -> None:
