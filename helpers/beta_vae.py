@@ -40,7 +40,7 @@ class SweepConfig:
     epochs: int = 20
     batch_size: int = 256
     learning_rate: float = 2e-3  # falls linearly to 0
-    warm_up: float = 0.3  # share of training over which β rises from 0: else members near collapse never leave it
+    warm_up: float = 0.3  # share of training over which β rises from 0: else VAEs near collapse never leave it
     images: int = 60_000
     seed: int = 0
     keep: bool = True  # whether the store keeps the networks, or their scores alone
@@ -98,7 +98,7 @@ def mlp(members: int, *sizes: int) -> nn.Sequential:
 
 
 class BetaVAE(nn.Module):
-    """K VAEs 784-width-…-latent-…-width-784, one for each β of the config."""
+    """K VAEs 784-width-…-latent-…-width-784, one for each β in the config."""
 
     def __init__(self, config: SweepConfig):
         super().__init__()
@@ -111,7 +111,7 @@ class BetaVAE(nn.Module):
         return self.encoder(2 * x - 1).chunk(2, -1)
 
     def sample(self, mean: Tensor, log_std: Tensor, rng: Generator | None = None) -> Tensor:
-        """A latent code z = mean + std · ε for each image, ε ~ N(0, I)."""
+        """A latent code z = mean + std · ε for each image, with ε ~ N(0, I)."""
         return mean + log_std.exp() * torch.randn(mean.shape, generator=rng, device=mean.device, dtype=mean.dtype)
 
     def rate(self, mean: Tensor, log_std: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class BetaVAE(nn.Module):
         return self.decoder(z).sigmoid()
 
     def forward(self, x: Tensor, rng: Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Rate and distortion of each image (B, 784), with one code each: (K, B) both."""
+        """Rate and distortion, each (K, B), of images (B, 784), from one sampled code per image."""
         q = self.encode(x)
         logits = self.decoder(self.sample(*q, rng))
         if self.config.binary:
@@ -146,7 +146,7 @@ class EchoVAE(BetaVAE):
         return echo.bound * (a / echo.stretch).tanh(), echo.clip * b.sigmoid()
 
     def sample(self, m: Tensor, s: Tensor, rng: Generator | None = None) -> Tensor:
-        """z = m + s·z₁ with echoes from the batch, in one order for all members."""
+        """z = m + s·z₁ with echoes from the batch, in one order for all K VAEs."""
         (members, batch, latent), echo = m.shape, self.config.echo
         m, s = (part.transpose(0, 1).reshape(batch, -1) for part in (m, s))
         z = echo_sample(m, s, min(echo_depth(echo.bound, echo.clip, m.dtype), batch), rng)
@@ -160,7 +160,7 @@ class EchoVAE(BetaVAE):
 def train(config: SweepConfig, name: str) -> store.Trained:
     """The sweep from the store, or trained now: "scores" and, if kept, "autoencoders".
 
-    The scores are each member's mean rate and distortion on the test set, and its train_rate: (K,), float64.
+    The scores are each VAE's mean rate and distortion on the test set, and its train_rate: (K,), float64.
     """
     x = pixels("train", config.binary)[: config.images]
     betas, steps = torch.tensor(config.betas, device=x.device).unsqueeze(1), len(x) // config.batch_size
@@ -182,7 +182,7 @@ def train(config: SweepConfig, name: str) -> store.Trained:
 
 
 def train_step(model: BetaVAE, x: Tensor, betas: Tensor, adam: torch.optim.Optimizer, rng: Generator) -> float:
-    """One step down the loss distortion + β · rate: the mean over images x (B, 784), the sum over betas (K, 1)."""
+    """One optimiser step on distortion + β · rate, averaged over images x (B, 784) and summed over betas (K, 1)."""
     rate, distortion = model(x, rng)
     loss = (distortion + betas * rate).mean(1).sum()
     adam.zero_grad()
@@ -205,7 +205,7 @@ def _initial_state(config: SweepConfig, x: Tensor) -> store.State:
 
 @torch.no_grad()
 def evaluate(model: BetaVAE, x: Tensor, seed: int = 0, batch: int = 1000) -> tuple[Tensor, Tensor]:
-    """Mean rate and mean distortion of each member over images x (N, 784), one code each: (K,) both, float64."""
+    """Mean rate and mean distortion of each VAE, each (K,) in float64, over images x (N, 784), one code per image."""
     rng = Generator(x.device).manual_seed(seed)
     parts = [torch.stack(model(rows, rng)).double().sum(-1) for rows in x.split(batch)]
     return tuple(sum(parts) / len(x))
@@ -213,6 +213,6 @@ def evaluate(model: BetaVAE, x: Tensor, seed: int = 0, batch: int = 1000) -> tup
 
 @torch.no_grad()
 def codes(model: BetaVAE, x: Tensor, member: int, batch: int = 5000) -> tuple[Tensor, Tensor]:
-    """What one member's encoder gives for images (N, 784): (N, latent) both, float64."""
+    """The outputs of one VAE's encoder for images (N, 784): two of (N, latent), in float64."""
     parts = [torch.stack(model.encode(rows))[:, member].double() for rows in x.split(batch)]
     return tuple(torch.cat(parts, 1))

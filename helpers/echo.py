@@ -1,4 +1,4 @@
-"""The echo encoder z = m(x) + s(x)·z₁, z₁ an echo of other data: its sampler, its exact rate, its depth."""
+"""The echo encoder z = m(x) + s(x)·z₁, z₁ an echo of other data: its sampler, exact rate and depth."""
 
 import math
 
@@ -37,10 +37,10 @@ def _require_encoder(m: Tensor, s: Tensor, depth: int) -> None:
 
 
 def echo_cycle(m: Tensor, s: Tensor, depth: int) -> Tensor:
-    """The same along a given cycle: row i is followed by row i + 1, the last by the first.
+    """Sample the echo along a given cycle: row i is followed by row i + 1, and the last row by the first.
 
-    The maps z ↦ m + s z compose. Blocks of 1, 2, 4, … of them come by doubling; those in the binary digits of `depth`
-    make the chain: at most 2 log₂(depth) compositions.
+    Blocks of 1, 2, 4, … maps z ↦ m + s z are composed by doubling; those in the binary representation of `depth` make
+    the chain: at most 2 log₂(depth) compositions.
     """
     chain, block, length = None, (m, s), 1
     while True:
@@ -52,9 +52,9 @@ def echo_cycle(m: Tensor, s: Tensor, depth: int) -> Tensor:
 
 
 def compose(outer: tuple[Tensor, Tensor], inner: tuple[Tensor, Tensor], length: int) -> tuple[Tensor, Tensor]:
-    """z ↦ M + S (M′ + S′ z) for each row: an outer map of `length` rows, then the inner one from there on."""
-    M, S = outer
-    return torch.addcmul(M, S, inner[0].roll(-length, 0)), S * inner[1].roll(-length, 0)
+    """Compose two maps (a, b): z ↦ a + b z for each row; the inner one starts `length` rows after the outer one."""
+    a, b = outer
+    return torch.addcmul(a, b, inner[0].roll(-length, 0)), b * inner[1].roll(-length, 0)
 
 
 def echo_loop(m: Tensor, s: Tensor, depth: int) -> Tensor:
@@ -66,12 +66,15 @@ def echo_loop(m: Tensor, s: Tensor, depth: int) -> Tensor:
 
 
 def echo_rate(s: Tensor) -> Tensor:
-    """−log|det S(x)| = −Σ_j log|s_j| in nats: (B, d) to (B,), +∞ where a factor is 0. Its mean is I(x, z)."""
+    """−log|det S(x)| = −Σ_j log|s_j| in nats: (B, d) to (B,), +∞ where some s_j is 0.
+
+    Under the assumptions of the theorem its mean is I(x, z).
+    """
     return -s.abs().log().sum(1)
 
 
 def echo_depth(bound: float, clip: float, dtype: torch.dtype = torch.float32) -> int:
-    """The least depth D whose dropped tail, at most bound · clip^D / (1 − clip), is below the resolution of `dtype`.
+    """The smallest depth D whose dropped tail, at most bound · clip^D / (1 − clip), is below the resolution of `dtype`.
 
     bound: on |m|; clip: on |s|; the resolution is that of numbers of size 1. Raises ValueError for others out of range.
     """
