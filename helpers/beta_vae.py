@@ -182,7 +182,7 @@ def train(config: SweepConfig, name: str) -> store.Trained:
 
 
 def train_step(model: BetaVAE, x: Tensor, betas: Tensor, adam: torch.optim.Optimizer, rng: Generator) -> float:
-    """One optimiser step on distortion + β · rate, averaged over images x (B, 784) and summed over betas (K, 1)."""
+    """One optimiser step on distortion + β · rate, averaged over images x (B, 784), summed over betas (K, 1)."""
     rate, distortion = model(x, rng)
     loss = (distortion + betas * rate).mean(1).sum()
     adam.zero_grad()

@@ -66,10 +66,7 @@ def echo_loop(m: Tensor, s: Tensor, depth: int) -> Tensor:
 
 
 def echo_rate(s: Tensor) -> Tensor:
-    """−log|det S(x)| = −Σ_j log|s_j| in nats: (B, d) to (B,), +∞ where some s_j is 0.
-
-    Under the assumptions of the theorem its mean is I(x, z).
-    """
+    """−log|det S(x)| = −Σ_j log|s_j| in nats: (B, d) to (B,), +∞ where some s_j is 0."""
     return -s.abs().log().sum(1)
 
 

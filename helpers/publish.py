@@ -107,12 +107,13 @@ def table(
     caption: str,
     formats: str | dict[str, str] = ".3g",
     errors: pd.DataFrame | None = None,
+    side: str = "--:",
 ) -> None:
     """Show a table of numbers; its index is the first column. Refer to it as `[table](#tab-label)`.
 
     frame: numbers; strings stand as they are, None and NaN leave a cell empty. formats: of all numbers, or by the name
     of a column or row: ".2f", ".0%", …; "auto" is `mean_error`; ".3g ± .1g" formats value and error apart. errors: of
-    frame's shape, printed behind the numbers as "± error" unless NaN.
+    frame's shape, printed behind the numbers as "± error" unless NaN; side: ":--" aligns columns to the left.
     """
     caption = _checked(label, "tab-", caption)
     shown = frame.astype(object).copy()
@@ -122,7 +123,7 @@ def table(
         shown.iat[i, j] = _cell(frame.iat[i, j], form, math.nan if errors is None else errors.iat[i, j])
     rows = [[frame.index.name or "", *frame.columns], *shown.itertuples()]
     lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
-    grid = "\n".join([lines[0], "|:--" + "|--:" * len(frame.columns) + "|", *lines[1:]])
+    grid = "\n".join([lines[0], "|:--" + f"|{side}" * len(frame.columns) + "|", *lines[1:]])
     data = {"text/markdown": f"{grid}\n\n*{caption}*", "text/plain": grid}
     _publish(data, "table", label=label, caption=caption, grid=grid)
 
