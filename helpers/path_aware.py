@@ -1,4 +1,4 @@
-"""Path-aware training: the term in the generator's loss that makes paths between codes of real images cheap."""
+"""Path-aware training: the losses that lower the energy of paths between the codes of real images."""
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +8,10 @@ from helpers.networks import SLOPE
 
 
 def straight_line_excess(G: nn.Module, z: Tensor, images: Tensor, rng: torch.Generator | None = None) -> Tensor:
-    """By how much ρ of the straight lines between neighbours in a batch exceeds its lower bound 1: a scalar.
+    """The path loss of a batch: ρ of the straight lines between the codes of neighbouring images, minus 1 (a scalar).
 
-    z (B, d) are codes of the images (B, 1, 28, 28), which are constants. With t uniform this is an unbiased
-    estimate of Σ ∫ c(Z(t)) dt / Σ ½‖x_A − x_B‖² − 1, in which ‖z_A − z_B‖ has cancelled: rescaling z cannot lower it.
+    z (B, d) are the codes of the images (B, 1, 28, 28), which are treated as constants. With uniform t this is an
+    unbiased estimate of Σ ∫ c(Z(t)) dt / Σ ½‖x_A − x_B‖² − 1. Since ‖z_A − z_B‖ cancels, rescaling z cannot lower it.
     """
     x_a, x_b = images.detach(), images.detach().roll(1, 0)
     t = torch.rand(len(z), 1, generator=rng, device=z.device, dtype=z.dtype)
@@ -21,9 +21,9 @@ def straight_line_excess(G: nn.Module, z: Tensor, images: Tensor, rng: torch.Gen
 
 
 class EncoderPaths(nn.Module):
-    """Codes of real images, and the straight lines between them, from an encoder that learns to invert the generator.
+    """The losses of path-aware training, with an encoder that learns to invert the generator.
 
-    The encoder minimises what inversion does, ‖G(z) − x‖² + prior ‖z‖², and is dropped after training.
+    The encoder minimises the objective of the inversion, ‖G(z) − x‖² + prior ‖z‖², and is discarded after training.
     """
 
     def __init__(self, latent_dim: int, prior: float = PRIOR):
@@ -33,7 +33,7 @@ class EncoderPaths(nn.Module):
         self.encoder = nn.Sequential(nn.Flatten(), *layers, nn.Linear(256, latent_dim))
 
     def forward(self, G: nn.Module, images: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Path loss and inversion loss of real images (B, 1, 28, 28), in units of the lower bound ½ Σ ‖x_A − x_B‖²."""
+        """Path loss and inversion loss of real images (B, 1, 28, 28), relative to the lower bound ½ Σ ‖x_A − x_B‖²."""
         codes = self.encoder(images)
         lower_bound = (images - images.roll(1, 0)).square().sum().mul(0.5)
         path_loss = straight_line_excess(G, codes, images, rng)
@@ -44,7 +44,7 @@ class EncoderPaths(nn.Module):
         return (G(z) - images).square().sum() + self.prior * z.square().sum()
 
     def warm_up(self, G: nn.Module, images: Tensor, rng: torch.Generator, steps: int = 500, batch: int = 128) -> None:
-        """Before the first epoch the encoder learns alone, lest its first codes mislead the generator."""
+        """Train the encoder alone before the first epoch, so that the generator is not trained on poor codes."""
         weights = list(self.encoder.parameters())
         optimizer = torch.optim.Adam(weights, 1e-3)
         for _ in range(steps):
