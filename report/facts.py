@@ -13,12 +13,12 @@ from helpers import store
 from helpers.compute import device_name
 
 HERE = Path(__file__).resolve().parent
-COMMIT_NOTE = "COMMIT"  # in an archive of the code, where there is no git: what it was made from
+COMMIT_NOTE = "COMMIT"  # a file in the archive of the code, which has no git: the commit
 VERSIONS = ("torch", "torchvision", "torchmetrics", "numpy", "scipy", "matplotlib", "papermill", "nbconvert")
 
 
 def title_block(reduced: bool) -> dict:
-    """What stands on top: report.toml, or the environment's AUTHOR, COLLABORATORS, HOURS, TITLE; `missing`: neither."""
+    """The title block, from AUTHOR, COLLABORATORS, HOURS, TITLE or report.toml; `missing` lists those not given."""
     entries = tomllib.loads((HERE / "report.toml").read_text(encoding="utf-8"))
     entries |= {key: os.environ[key.upper()] for key in entries if os.environ.get(key.upper(), "").strip()}
     missing = [key.upper() for key, value in entries.items() if not value]
@@ -28,12 +28,12 @@ def title_block(reduced: bool) -> dict:
 
 
 def run_facts(started: float, jobs: int) -> dict:
-    """For the appendix: machine, versions, commit, how many notebooks ran at once, and the models of the store."""
+    """For the appendix: machine, versions, commit, number of notebooks run at once, and the models in the store."""
     models = [json.loads(path.read_text()) for path in sorted(store.folder().glob("*.json"))]
     for model in models:
-        model["origin"] = "this run" if model["finished"] >= started else "shipped"
+        model["origin"] = "this run" if model["finished"] >= started else "repository"
         model["epochs"] = len(model["history"])
-        model["kept"] = bool(model["config"].get("keep", True))  # else only configuration and history are
+        model["kept"] = bool(model["config"].get("keep", True))  # otherwise only configuration and history are stored
     return {
         "commit": commit(),
         "python": platform.python_version(),
@@ -46,7 +46,7 @@ def run_facts(started: float, jobs: int) -> dict:
 
 
 def commit() -> str:
-    """The commit, with "-dirty" if a tracked file differs from it: the report and its pictures apart, made from it."""
+    """The commit, with "-dirty" if a tracked file other than the report and its pictures differs from it."""
     made = [f":!{HERE.name}/{name}" for name in ("*.pdf", "*.html", "*.png")]
     note = HERE.parent / COMMIT_NOTE
     try:
@@ -58,6 +58,6 @@ def commit() -> str:
 
 
 def _git(*words: str) -> str:
-    settings = os.environ | {"GIT_CEILING_DIRECTORIES": str(HERE.parent.parent)}  # not of a repository around this one
+    settings = os.environ | {"GIT_CEILING_DIRECTORIES": str(HERE.parent.parent)}  # no repository around this one
     done = subprocess.run(["git", "-C", HERE.parent, *words], env=settings, capture_output=True, text=True)
     return done.stdout.strip()

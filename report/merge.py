@@ -1,4 +1,4 @@
-"""The executed notebooks as one, reduced to what `helpers.publish` marked, in the order of print and numbered."""
+"""Merge the executed notebooks into one that holds only what is printed, in the order of the report, and number it."""
 
 import re
 from pathlib import Path
@@ -12,14 +12,14 @@ from execute import parameters_of
 QUESTIONS = [f"{part}-{letter}" for part in ("RD", "GAN") for letter in "abcde"]
 HIDDEN = {"parameters", "injected-parameters", "papermill-error-cell-tag"}
 FURTHER = re.compile(r"\A(#{2,4}) +Going further: *(.)([^\n]*)")
-OPENING = "# Going further {#sec-further}\n\nThese sections go beyond the questions, in the order of the chapters."
+OPENING = "# Going further {#sec-further}\n\nThese sections go beyond the questions; they follow the chapters' order."
 Cell = nbformat.NotebookNode
 
 
 def merge(paths: list[Path], title: dict, run: dict) -> nbformat.NotebookNode:
-    """One notebook of all; metadata.report: `title` and `run` (see facts), `answers`, `checks`, `notebooks`.
+    """One notebook with the contents of all; metadata.report has `title`, `run` (see facts), `answers`, `checks`, ….
 
-    Raises BuildError for a question answered twice and, in a full run, for a claim that is not true.
+    Raises BuildError if a question is answered twice or, in a full run, if a claim is not true.
     """
     report = {"title": title, "run": run, "answers": [], "checks": [], "notebooks": [], "refuted": []}
     whole, chapters = nbformat.v4.new_notebook(), []
@@ -46,7 +46,7 @@ def _markdown(source: str, *tags: str) -> Cell:
 
 
 def _reduced(cell: Cell, stem: str, report: dict) -> Cell:
-    """The cell with labelled headings, its outputs only those of the report; answers and checks are listed."""
+    """The cell with labels at its headings and only the report's outputs; adds answers and checks to `report`."""
     tags, name = cell.metadata.get("tags", []), stem.partition("_")[2]
     if cell.cell_type == "markdown":
         source = re.sub(r"(?m)^> ?", "", cell.source) if "question" in tags else cell.source
@@ -62,7 +62,7 @@ def _reduced(cell: Cell, stem: str, report: dict) -> Cell:
 
 
 def _answers_first(cells: list[Cell]) -> list[Cell]:
-    """The cells with each answer directly behind the cell that asks its question."""
+    """The cells with each answer moved directly behind the cell that states its question."""
     arranged = list(cells)
     questions = [cell for cell in cells if "question" in cell.metadata.get("tags", [])]
     for cell in cells:
@@ -75,7 +75,7 @@ def _answers_first(cells: list[Cell]) -> list[Cell]:
 
 
 def _labelled(text: str, name: str) -> str:
-    """`# 3. The echo` becomes `# The echo {#sec-NAME}`, `## RD-c: …` gets {#sec-rd-c}, others one of words."""
+    """`# 3. The echo` becomes `# The echo {#sec-NAME}`; `## RD-c: …` gets {#sec-rd-c}, others one from words."""
     text = re.sub(r"\A# +(?:\d+\.\s*)?(.+)", rf"# \1 {{#sec-{name}}}", text)
     text = re.sub(r"(?m)^## +((?:RD|GAN)-[a-e])\b[^{\n]*$", lambda m: f"{m[0]} {{#sec-{m[1].lower()}}}", text)
     words = r"(?m)^## +(?!Going further)([^{\n]+)$"
@@ -83,7 +83,7 @@ def _labelled(text: str, name: str) -> str:
 
 
 def _kept(output: Cell, show: bool) -> Cell | None:
-    """The output as display data with report metadata, or None if the report leaves it out."""
+    """The output as display data with report metadata, or None if it does not appear in the report."""
     if "report" in output.get("metadata", {}):
         return output
     text = output.get("text") if output.get("name") == "stdout" else output.get("data", {}).get("text/plain", "")
@@ -93,7 +93,7 @@ def _kept(output: Cell, show: bool) -> Cell | None:
 
 
 def _list(fact: dict, stem: str, report: dict) -> None:
-    """List an answer or a check for the opening page and the appendix."""
+    """Add an answer, a check or a refuted claim to the lists for the opening page, the appendix and the verdict."""
     if fact["kind"] == "answer":
         name, known = fact["question"], [answer["question"] for answer in report["answers"]]
         if name not in QUESTIONS:
@@ -110,12 +110,12 @@ def _list(fact: dict, stem: str, report: dict) -> None:
 def arrange(chapters: list[tuple[str, list[Cell]]]) -> list[Cell]:
     """The cells of all chapters (NAME, cells) in the report's order.
 
-    First the main text, each chapter with a line that names what of it went to the appendix; then a Markdown cell with
-    the tag "appendix"; then the sections "Going further: …", as level 2, each with what belongs to it.
+    First comes the main text, in which each chapter ends with a line that lists its sections in the appendix; then a
+    Markdown cell with the tag "appendix"; then the sections "Going further: …" at level 2, with their subsections.
     """
     main, further = [], []
     for name, cells in chapters:
-        links, inside = [], 0  # the level of the section "Going further" that goes on, if any
+        links, inside = [], 0  # the level of the current section "Going further", if any
         for section in _sections(cells):
             _tag_screen(section)
             level, title = _level(section[0]), FURTHER.match(section[0].source)
@@ -131,27 +131,28 @@ def arrange(chapters: list[tuple[str, list[Cell]]]) -> list[Cell]:
                 label = f"sec-further-{name.replace('_', '-')}-{len(links) + 1}"
                 links.append(f"[{first + rest}](#{label})")
                 text = FURTHER.sub("", section[0].source, count=1).strip()
-                origin = f"*Continues [section](#sec-{name}).* "  # run in: no page ends here
+                origin = f"*Continues [chapter](#sec-{name}).* "  # run in, so that no page ends here
                 section[0].source = f"## {first.upper()}{rest} {{#{label}}}\n\n{origin}{text}"
         if links:
-            main.append(_markdown(f"*Going further*, in [appendix](#sec-further): {'; '.join(links)}."))
+            end = "" if "?]" in links[-1] else "."
+            main.append(_markdown(f"*Going further*, in [appendix](#sec-further): {'; '.join(links)}{end}"))
     return [*main, _markdown(OPENING if further else "", "appendix"), *further]
 
 
 def _level(cell: Cell) -> int:
-    """1 to 6 for a cell that begins with a heading, 0 for any other."""
+    """The heading level (1 to 6) of a cell that begins with a heading, and 0 for any other cell."""
     found = re.match(r"(#{1,6}) ", cell.source) if cell.cell_type == "markdown" else None
     return len(found[1]) if found else 0
 
 
 def _sections(cells: list[Cell]) -> list[list[Cell]]:
-    """The cells from each heading to the next."""
+    """The cells in groups, each of which begins with a heading."""
     starts = [place for place, cell in enumerate(cells) if place == 0 or _level(cell)]
     return [cells[start:end] for start, end in zip(starts, [*starts[1:], len(cells)], strict=True)]
 
 
 def _tag_screen(section: list[Cell]) -> None:
-    """A section that shows only widgets gets the tag "screen", and "live" if it has no film, which needs no kernel."""
+    """Tag a section that shows only widgets "screen", and also "live" if it needs a kernel because it has no film."""
     widgets = any("widget" in cell.metadata.get("tags", []) for cell in section)
     outputs = [output for cell in section for output in cell.get("outputs", [])]
     if widgets and all(output.metadata.report.kind == "film" for output in outputs):
@@ -160,7 +161,7 @@ def _tag_screen(section: list[Cell]) -> None:
 
 
 def _gather_checks(cells: list[Cell]) -> None:
-    """Checks between which the report shows nothing else become one output that lists them."""
+    """Combine checks between which the report shows nothing else into one output that lists them."""
     group = None
     for cell in cells:
         if cell.cell_type != "code" or "show" in cell.metadata.get("tags", []):
@@ -180,7 +181,7 @@ def _gather_checks(cells: list[Cell]) -> None:
 
 
 def _appendix(report: dict) -> str:
-    """Checks and how the report was made, as Markdown."""
+    """Appendices B to D as Markdown: the checks, how the report was made, and the notation."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, comment_start_string="{##")
     environment.filters |= {"plain": prose.plain, "number": prose.number}
     template = Path(__file__).with_name("template") / "appendix.md.j2"
@@ -194,7 +195,7 @@ def number(whole: nbformat.NotebookNode) -> tuple[dict[str, str], list[dict]]:
     counts = {"figure": 0, "table": 0}
     for cell in whole.cells:
         if "screen" in cell.metadata.get("tags", []):
-            continue  # LaTeX never sees it
+            continue  # it is not part of the PDF
         if "appendix" in cell.metadata.get("tags", []):
             chapter, letters = 0, True
         texts = [cell.source] if cell.cell_type == "markdown" else []

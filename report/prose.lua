@@ -1,7 +1,7 @@
 -- What the report's Markdown means, for LaTeX and HTML alike: references, citations, equations, tables of numbers.
 
 local latex = FORMAT:match("latex") ~= nil
-local places = {figure = true, table = true, section = true, appendix = true, equation = true}
+local places = {figure = true, table = true, chapter = true, section = true, appendix = true, equation = true}
 local numbers = {}  -- of each label, as LaTeX counts
 for label, number in (os.getenv("REPORT_NUMBERS") or ""):gmatch("(%S+)=(%S+)") do numbers[label] = number end
 

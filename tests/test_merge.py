@@ -33,12 +33,13 @@ def test_wrong_answers_are_refused(workshop: Workshop, questions: list[str], com
 def test_going_further_moves_to_the_appendix_and_leaves_a_line() -> None:
     text = make.new_markdown_cell
     cells = [text("# 1. Echo"), text("### Going further: the rest\nWhy."), make.new_code_cell("code")]
-    cells += [text("#### Detail"), text("### Next"), text("## Going further: how fast"), text("### Race")]
+    cells += [text("#### Detail"), text("### Next"), text("## Going further: how fast?"), text("### Race")]
     sources = [cell.source for cell in merge.arrange([("echo", cells), ("gan", [text("# 2. GAN")])])]
     assert sources[:2] == ["# 1. Echo", "### Next"] and sources[3] == "# 2. GAN"
-    assert "[appendix](#sec-further): [the rest](#sec-further-echo-1); [how fast](#sec-further-echo-2)." in sources[2]
+    listed = "[appendix](#sec-further): [the rest](#sec-further-echo-1); [how fast?](#sec-further-echo-2)"
+    assert sources[2].endswith(listed)  # a question needs no full stop
     assert sources[4].startswith("# Going further {#sec-further}")
-    assert sources[5] == "## The rest {#sec-further-echo-1}\n\n*Continues [section](#sec-echo).* Why."
+    assert sources[5] == "## The rest {#sec-further-echo-1}\n\n*Continues [chapter](#sec-echo).* Why."
     assert sources[6:8] == ["code", "### Detail"] and sources[-1] == "### Race"
     *_, mark = merge.arrange([("echo", [text("# 1. Echo")])])
     assert mark.metadata.tags == ["appendix"] and mark.source == ""

@@ -82,4 +82,4 @@ def test_appendices_stand_behind_the_references(reduced: Workshop) -> None:
     text = reduced.text()
     titles = ("References", "A +Going further", "B +All numeric checks", "C +Reproducibility", "D +Notation")
     places = [re.search(rf"(?m)^ *{title} *$", text).start() for title in titles]
-    assert places == sorted(places) and "Continues section" in text
+    assert places == sorted(places) and "Continues chapter" in text
