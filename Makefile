@@ -1,12 +1,12 @@
-# `make` prints the targets and these options. Each target sets up what it needs: .venv with pip and, as root on Debian, TeX and
-# a browser with apt-get.
-#   AUTHOR=… COLLABORATORS=… HOURS=… TITLE=…  the title block (default: report/report.toml)
-#   REDUCED=1        tiny models, in minutes, into report/build/reduced.pdf
-#   FORCE=1          run every notebook, also those that no change affects
-#   JOBS=…           run so many notebooks at once (default: two)
-#   RETRAIN=1        train the stored models anew; RETRAIN=all: also those of which only the record is kept (hours)
-#   SCHEDULER=tcp://HOST:PORT  train the sweeps on a Dask cluster that shares this folder
-#   PYTHON=…         an interpreter that has all dependencies, in place of .venv
+# `make` prints the targets and these options. Each target installs what it needs: Python packages into .venv with pip and, as
+# root on Debian, TeX and a browser with apt-get.
+#   AUTHOR=… COLLABORATORS=… HOURS=… TITLE=…  entries of the title block (default: those in report/report.toml)
+#   REDUCED=1        train tiny models, which takes minutes, and write a draft to report/build/reduced.pdf
+#   FORCE=1          run every notebook, including those that are unchanged
+#   JOBS=…           the number of notebooks to run at the same time (default: 2)
+#   RETRAIN=1        retrain the stored models; with RETRAIN=all also those of which only the record is stored (hours)
+#   SCHEDULER=tcp://HOST:PORT  train the sweeps on a Dask cluster whose workers share this folder
+#   PYTHON=…         use this Python interpreter, which must have all dependencies, instead of .venv
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -19,11 +19,11 @@ ENVIRONMENT := $(if $(PYTHON),,.venv/.installed)
 RUN := $(if $(PYTHON),"$(PYTHON)",.venv/bin/python)
 DRAFT := $(if $(filter-out 0,$(REDUCED)),--reduced --output report/build/reduced.pdf)
 
-# The title block goes by environment and verbatim: no shell sees its quotes, and make expands none of its dollars.
+# The title block is passed verbatim in the environment: no shell interprets its quotes, and make expands no dollar signs.
 $(foreach name,AUTHOR COLLABORATORS HOURS TITLE,$(eval override $(name) := $$(value $(name))))
 export AUTHOR COLLABORATORS HOURS TITLE RETRAIN FORCE JOBS
 
-help: ## print targets and options
+help: ## print the targets and options
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 12
 	@echo; sed -n 's/^#   //p' Makefile
 
@@ -33,27 +33,27 @@ report: setup ## run all notebooks and write report/report.pdf and report/report
 html: setup ## run all notebooks and write only report/report.html
 	@$(RUN) report/build.py --page $(DRAFT)
 
-submission: $(ENVIRONMENT) ## write what is handed in: the PDF and an archive of the code, into report/build/submission
+submission: $(ENVIRONMENT) ## put the files to hand in, the PDF and an archive of the code, into report/build/submission
 	@$(RUN) report/submission.py
 
-test: setup chromium lint ## check style, then run all tests, two at a time
+test: setup chromium lint ## check the style, then run all tests, two at a time
 	@$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 benchmark: $(ENVIRONMENT) ## time the GANs' training and inversion (nothing passes or fails)
 	@for name in gan inversion; do TQDM_DISABLE=1 $(RUN) tests/benchmark_$$name.py; done
 
-notebooks: $(ENVIRONMENT) ## open JupyterLab, on this machine only
+notebooks: $(ENVIRONMENT) ## open JupyterLab, reachable only from this machine
 	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
-lint: $(ENVIRONMENT) ## ruff's linter and formatter, on code and notebooks
+lint: $(ENVIRONMENT) ## check code and notebooks with ruff's linter and formatter
 	@$(RUN) -m ruff check --quiet
 	@$(RUN) -m ruff format --diff --quiet
 
-setup: $(ENVIRONMENT) tex ## install what is missing: .venv and, as root, the Debian packages; fetch missing data
+setup: $(ENVIRONMENT) tex ## install what is missing in .venv and, as root, the Debian packages; download missing data
 	@$(RUN) -c 'import helpers, papermill' || { echo '$(PYTHON) lacks a dependency: pip install -e ".[dev]"' >&2; exit 1; }
 	@$(if $(filter 4,$(words $(wildcard data/*-ubyte.gz))),:,$(RUN) -m helpers.data)
 
-clean: ## remove .venv, caches and the build folder; notebooks, models and the PDF stay
+clean: ## remove .venv, caches and the build folder; keep notebooks, models and the report
 	rm -rf .venv report/build .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -66,7 +66,7 @@ clean: ## remove .venv, caches and the build folder; notebooks, models and the P
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' $(TORCH)
 	@touch $@
 
-# $(call debian,PACKAGES,COMMANDS): as root on Debian, install what is missing; elsewhere a sentence says what is needed.
+# $(call debian,PACKAGES,COMMANDS): as root on Debian, install what is missing; elsewhere print what is needed.
 APT := apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends
 debian = { type $(2) && { ! type dpkg || dpkg -s $(1); }; } >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && $(APT) $(1) >/dev/null; } \
   || echo 'The report or its tests need $(2), in Debian from: apt-get install $(1)' >&2

@@ -1,6 +1,6 @@
-"""Code that the notebooks share: data, models and their training, inversion, paths, figures, and the report's parts."""
+"""Code shared by the notebooks: data, models and their training, inversion, paths, figures, output for the report."""
 
 import warnings
 
-# torch.func compiles some rules when it is first used: nothing that a reader of a notebook could change
+# torch.func gives this warning when it is first used; a reader of a notebook can do nothing about it
 warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)

@@ -1,4 +1,4 @@
-"""Numerical certificate that a code is a local minimum of ‖G(z) − x‖² for a generator of LeakyReLUs, kinks included.
+"""Numerical certificates that a code is a local minimum of ‖G(z) − x‖², possibly on kinks of a LeakyReLU generator.
 
 Notebook 06 states the conditions and why they suffice. They are checked in float64 to the tolerances of `kind`.
 """
@@ -13,14 +13,14 @@ KINDS = ("smooth minimum", "kink minimum", "flat valley", "not converged")
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is known of one code, with ‖z‖ as unit of length and f as unit of the loss."""
+    """The quantities computed for one code, in units in which ‖z‖ = 1 and f(z) = 1 (but z and loss as they are)."""
 
     z: Tensor  # (d,): the code, moved to the minimum within the kinks' intersection
     loss: float  # f(z) = ‖G(z) − x‖² + prior ‖z‖²
-    kinks: int  # how many units have their kink here
-    residual: float  # ‖∇f_s‖: f_s has at each kink the slope s found in place of the kink
-    margin: float  # the least distance of a slope s from both ends of its interval; inf if there are no kinks
-    output_gradient: float  # the least ∂f_s/∂h over outputs h of units at their kink: > 0 bends it upwards; else inf
+    kinks: int  # how many units are at their kink
+    residual: float  # ‖∇f_s‖, where f_s replaces each of these kinks by a fixed slope s
+    margin: float  # the smallest distance of a slope s from the ends of its interval; inf if there are no kinks
+    output_gradient: float  # the smallest ∂f_s/∂h over the outputs h of units at their kink; inf if there are none
     curvatures: Tensor  # (d − kinks,): eigenvalues of f_s's Hessian within the kinks' intersection, ascending
 
     @property
@@ -33,13 +33,13 @@ class Certificate:
 
 
 def certify(generator: nn.Module, image: Tensor, z: Tensor, prior: float = 0.0) -> Certificate:
-    """Certify a code z (d,) as local minimum for an image (D,), both in double precision.
+    """Test whether a code z (d,) is a certified local minimum for an image (D,), both in double precision.
 
-    Units within `reach` of their kink are taken to lie on it. With too few or too many the conditions fail, so several
-    reaches are tried; a certificate holds whatever was tried before.
+    Units whose input is within `width` of 0 are taken to be at their kink. With too few or too many units the
+    conditions fail, so several widths are tried; a certificate is valid whatever was tried before.
     """
-    for reach in (1e-7, 1e-5, 1e-4, 1e-3):
-        found = newton(generator, image, z, prior, reach)
+    for width in (1e-7, 1e-5, 1e-4, 1e-3):
+        found = newton(generator, image, z, prior, width)
         if found.kind != "not converged":
             break
     return found
@@ -48,7 +48,7 @@ def certify(generator: nn.Module, image: Tensor, z: Tensor, prior: float = 0.0) 
 def decode(generator: nn.Module, z: Tensor, slopes: Tensor | None = None, extra: Tensor | None = None) -> list[Tensor]:
     """Codes z (n, d) to the inputs of all LeakyReLUs (n, K), the slopes they take (n, K), and the tanh's input (n, D).
 
-    slopes (K,): what each unit multiplies its input by, in place of the LeakyReLU; extra (K,): added to its output.
+    slopes (K,): a fixed factor for the input of each unit, in place of the LeakyReLU; extra (K,): added to its output.
     """
     inputs, taken, h, place = [], [], z, 0
     for layer in generator.net:
@@ -67,7 +67,7 @@ def decode(generator: nn.Module, z: Tensor, slopes: Tensor | None = None, extra:
     return [torch.cat(inputs, 1), torch.cat(taken, 1), h.flatten(1)]
 
 
-def newton(generator: nn.Module, x: Tensor, z: Tensor, prior: float, reach: float, iterations: int = 5) -> Certificate:
+def newton(generator: nn.Module, x: Tensor, z: Tensor, prior: float, width: float, iterations: int = 5) -> Certificate:
     """Solve ∇f_s(z) = 0 and a_i(z) = 0 for the code and the slopes s of the units i that lie on their kink."""
     slopes, eye = decode(generator, z[None])[1][0], torch.eye(len(z)).to(z)
     for iteration in range(iterations + 1):
@@ -75,7 +75,7 @@ def newton(generator: nn.Module, x: Tensor, z: Tensor, prior: float, reach: floa
         inputs, _, logits = decode(generator, torch.cat([torch.zeros_like(z)[None], eye]), slopes)
         A, a, B, b = (inputs[1:] - inputs[0]).T, inputs[0], (logits[1:] - logits[0]).T, logits[0]
         if iteration == 0:
-            at_kink = (A @ z + a).abs() <= reach * A.norm(dim=1)
+            at_kink = (A @ z + a).abs() <= width * A.norm(dim=1)
             z, slopes, k = z.clone(), slopes.clone(), int(at_kink.sum())
         y = torch.tanh(B @ z + b)
         r, t = y - x, 1 - y.square()  # residual and the tanh's slope
@@ -108,7 +108,7 @@ def newton(generator: nn.Module, x: Tensor, z: Tensor, prior: float, reach: floa
 
 @torch.enable_grad()
 def output_gradient(generator: nn.Module, x: Tensor, z: Tensor, slopes: Tensor) -> Tensor:
-    """∂f_s/∂h (K,) for the output h of each unit."""
+    """The derivatives ∂f_s/∂h (K,) with respect to the output h of each unit."""
     extra = torch.zeros_like(slopes).requires_grad_()
     loss = (torch.tanh(decode(generator, z[None], slopes, extra)[2][0]) - x).square().sum()
     return torch.autograd.grad(loss, extra)[0]

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import torch
 
-torch.backends.cudnn.allow_tf32 = False  # torch's default keeps 10 bits in a GPU's convolutions: inversions stop short
+torch.backends.cudnn.allow_tf32 = False  # torch's default keeps 10 bits in convolutions, and inversions stop too early
 
 
 def device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
+    """The GPU if there is one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def device_name() -> str:
-    """A name for the reproducibility table, e.g. 'NVIDIA H200' or 'AMD EPYC, 2 threads'."""
+    """The name of the device for the reproducibility table, e.g. 'NVIDIA H200' or 'AMD EPYC, 2 threads'."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     info, threads = Path("/proc/cpuinfo"), torch.get_num_threads()
@@ -29,7 +29,7 @@ def device_name() -> str:
 
 
 def autocast() -> torch.autocast:
-    """A context for forward passes: matrix products in bfloat16 where the hardware has it, else in float32."""
+    """A context for forward passes: matrix products in bfloat16 if the hardware supports it, otherwise in float32."""
     if device().type == "cuda":
         in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -40,7 +40,7 @@ def autocast() -> torch.autocast:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """A context in which the CPU computes on one thread: for a single image, synchronising threads takes longest."""
+    """A context in which the CPU uses one thread; for a single image, synchronising several takes most of the time."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -50,20 +50,20 @@ def one_thread() -> Iterator[None]:
 
 
 def seconds(run: Callable[[], object], repeats: int = 4) -> float:
-    """The least wall time of `run()` over so many repeats, the GPU's work included."""
+    """The shortest wall time of `run()` in several repeats, including the work on the GPU."""
     synchronize = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     return min(timeit.repeat(lambda: (run(), synchronize()), setup=synchronize, repeat=repeats, number=1))
 
 
 def require_count(minimum: int = 1, **numbers: int) -> None:
-    """Raise ValueError unless each number is whole (of any integral type, no bool) and at least `minimum`."""
+    """Raise ValueError unless each number is of an integral type other than bool and at least `minimum`."""
     for name, value in numbers.items():
         if not isinstance(value, Integral) or isinstance(value, bool) or value < minimum:
             raise ValueError(f"{name} must be a whole number of at least {minimum}, not {value!r}.")
 
 
 def require_nonnegative(**numbers: float) -> None:
-    """Raise ValueError unless each number is real, finite and at least 0."""
+    """Raise ValueError unless each number is real, finite and nonnegative."""
     for name, value in numbers.items():
         if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
             raise ValueError(f"{name} must be a number of at least 0, not {value!r}.")

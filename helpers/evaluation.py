@@ -1,4 +1,4 @@
-"""Evaluation of generated digits in the features of a frozen classifier: distances, coverage, class balance."""
+"""Scores of generated digits, computed from the features of a fixed classifier: distances, coverage, class balance."""
 
 import functools
 import warnings
@@ -13,14 +13,14 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from helpers import data, store
 from helpers.compute import device, require_count
 
-NAMES = {  # of the scores, as tables print them
+NAMES = {  # the names of the scores in tables
     "frechet": "Fréchet", "kernel": "kernel × 1000", "precision": "precision", "recall": "recall",
     "density": "density", "coverage": "coverage", "class_kl": "class KL",
 }  # fmt: skip
 
 
 class Classifier(nn.Module):
-    """A small convolutional classifier: images (B, 1, 28, 28) to logits (B, 10), through 64 features (B, 64)."""
+    """A small convolutional classifier from images (B, 1, 28, 28) to logits (B, 10), with 64 features (B, 64)."""
 
     def __init__(self, channels: int = 16):
         super().__init__()
@@ -39,7 +39,7 @@ _classifiers: dict[str, store.Trained] = {}  # by SHA-256: one object each, for 
 
 
 def train_classifier(epochs: int = 8, seed: int = 0, images: int = 60_000, channels: int = 16) -> store.Trained:
-    """Module "classifier", trained on real images only, each batch shifted by up to two pixels."""
+    """Train the module "classifier" on real images only, each batch shifted by up to two pixels."""
     require_count(epochs=epochs, images=images, channels=channels)
     require_count(0, seed=seed)
     config = {"epochs": epochs, "seed": seed, "images": images, "channels": channels, "learning_rate": 2e-3}
@@ -68,21 +68,21 @@ def train_classifier(epochs: int = 8, seed: int = 0, images: int = 60_000, chann
 
 @torch.no_grad()
 def in_batches(network: nn.Module, inputs: Tensor, size: int = 1000) -> Tensor:
-    """network(inputs) without gradients, `size` rows at a time."""
+    """network(inputs), computed without gradients and in batches of `size` rows."""
     return torch.cat([network(part) for part in inputs.split(size)])
 
 
 def sample(generator: nn.Module, count: int, seed: int = 0) -> Tensor:
-    """`count` images (count, 1, 28, 28) of codes z ~ N(0, I), the same for every generator of that latent size."""
+    """Images (count, 1, 28, 28) of codes z ~ N(0, I), which are the same for all generators with this latent size."""
     rng = torch.Generator(device()).manual_seed(seed)
     return in_batches(generator, torch.randn(count, generator.latent_dim, generator=rng, device=device()))
 
 
 def scores(images: Tensor, classifier: Classifier) -> dict[str, float]:
-    """All scores of images (N, 1, 28, 28) in [−1, 1] against the 10 000 test images.
+    """All scores of images (N, 1, 28, 28) in [−1, 1], relative to the 10,000 test images.
 
-    Keys: those of NAMES (class_kl in nats) and confidence (mean of the largest class probability).
-    Raises ValueError for images that are not floating point, not finite or leave [−1, 1].
+    The keys are those of NAMES (class_kl in nats) and "confidence", the mean of the largest class probability.
+    Raises ValueError if the images are not floating-point numbers in [−1, 1].
     """
     features, reference = _features(images, classifier), reference_features(classifier)
     logits = in_batches(classifier.head, features)
@@ -96,13 +96,13 @@ def scores(images: Tensor, classifier: Classifier) -> dict[str, float]:
 
 
 def frechet(images: Tensor, classifier: Classifier) -> float:
-    """`frechet_distance` of images (N, 1, 28, 28) in [−1, 1] to the 10 000 test images; raises as `scores` does."""
+    """The Fréchet distance of images (N, 1, 28, 28) in [−1, 1] to the test images; raises ValueError as `scores`."""
     return frechet_distance(_features(images, classifier), reference_features(classifier))
 
 
 @functools.cache
 def reference_features(classifier: Classifier) -> Tensor:
-    """The frozen classifier's features of the 10 000 test images, (10 000, 64)."""
+    """The classifier's features (10,000, 64) of the test images."""
     return in_batches(classifier.features, data.mnist("test")[0])
 
 
@@ -113,13 +113,13 @@ def _features(images: Tensor, classifier: Classifier) -> Tensor:
     return in_batches(classifier.features, images)
 
 
-_identity = nn.Identity()  # the feature extractor that torchmetrics asks for: what it is given are features already
+_identity = nn.Identity()  # torchmetrics requires a feature extractor, but its inputs here are features
 _identity.num_features = 64
 
 
 def frechet_distance(features: Tensor, reference: Tensor) -> float:
-    """Fréchet distance (Heusel et al. 2017, eq. 6) of features (N, 64) to (M, 64), both divided by the reference's
-    root mean square: the scale of a classifier's features is arbitrary.
+    """Fréchet distance (Heusel et al. 2017, eq. 6) of features (N, 64) to (M, 64), both divided by the root mean
+    square of the reference, since the scale of a classifier's features is arbitrary.
     """
     metric = FrechetInceptionDistance(_identity).set_dtype(torch.float64)
     return _distance(metric, features, reference).item()
@@ -128,11 +128,11 @@ def frechet_distance(features: Tensor, reference: Tensor) -> float:
 def kernel_distance(features: Tensor, reference: Tensor) -> float:
     """Kernel distance (Bińkowski et al. 2018, eq. 4) × 1000, features scaled as for the Fréchet distance.
 
-    The mean over 50 pairs of random subsets of 1000 (fewer if there are fewer), always the same ones.
+    The mean over 50 pairs of random subsets of 1,000 features, or of all if there are fewer. The seed is fixed.
     """
     subset = min(1000, len(features), len(reference))
     with warnings.catch_warnings(), torch.random.fork_rng():
-        warnings.simplefilter("ignore", UserWarning)  # it warns that it keeps all features: they are small here
+        warnings.simplefilter("ignore", UserWarning)  # it warns that it stores all features, which are small here
         metric = KernelInceptionDistance(_identity, subsets=50, subset_size=subset)
         torch.manual_seed(0)
         return 1000 * _distance(metric, features, reference)[0].item()
@@ -146,10 +146,10 @@ def _distance(metric: Metric, features: Tensor, reference: Tensor) -> Tensor:
 
 
 def neighbour_scores(features: Tensor, reference: Tensor, k: int = 5) -> dict[str, float]:
-    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), k neighbours.
+    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
-    features (N, d) against reference (M, d). Two samples of one distribution do not score 1: real images do neither.
-    Raises ValueError if a set has no more than k points.
+    They compare features (N, d) with a reference (M, d), using the k nearest neighbours. Two samples of the same
+    distribution do not score exactly 1. Raises ValueError if a set has no more than k points.
     """
     if min(len(features), len(reference)) <= k:
         raise ValueError(f"both sets need more than k = {k} points, but have {len(features)} and {len(reference)}.")
@@ -164,16 +164,16 @@ def neighbour_scores(features: Tensor, reference: Tensor, k: int = 5) -> dict[st
     return {key: share.double().mean().item() for key, share in shares.items()} | {"density": hits.mean().item() / k}
 
 
-@functools.lru_cache(2)  # so that those of a reference, shared by many samples, are computed once
+@functools.lru_cache(2)  # so that the radii of a reference are computed only once for many samples
 def _radii(points: Tensor, k: int) -> Tensor:
-    """Distance of each point to its k-th neighbour; the nearest point is itself."""
+    """The distance of each point to its k-th neighbour (kthvalue counts the point itself, at distance 0)."""
     return torch.cat([torch.cdist(part, points).kthvalue(k + 1).values for part in points.split(1000)])
 
 
 def class_divergence(labels: Tensor, reference: Tensor) -> float:
-    """KL of the class histogram of `labels` (N,) from that of `reference` (M,), in nats.
+    """KL divergence, in nats, of the class histogram of `labels` (N,) from that of `reference` (M,).
 
-    For N draws from the reference itself its mean is about 9 / (2N) (half a χ² of nine degrees of freedom, over N).
+    For N draws from the reference its mean is about 9 / (2N), as 2N KL is about χ² with nine degrees of freedom.
     """
     share = torch.bincount(labels, minlength=10).double() / len(labels)
     target = torch.bincount(reference, minlength=10).double() / len(reference)

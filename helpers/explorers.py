@@ -1,4 +1,4 @@
-"""What the sliders at the end of notebooks 03 to 07 show: for each frame images, points on curves, and words."""
+"""The contents of the sliders at the end of notebooks 03 to 07: for each frame images, points on curves, and text."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -27,9 +27,9 @@ POINTS, EVALUATIONS = 17, 30  # points of a path found on demand; evaluations of
 def beta_frames(
     sweeps: Mapping[str, Trained], x: Tensor, seed: int = 0
 ) -> tuple[list[float], dict[str, list[int]], dict[str, Tensor], list[str]]:
-    """All β of some sweeps; for each noise its member nearest to each β and what it shows; and what to say at each β.
+    """All β of some sweeps; for each type of noise the model nearest to each β and its images; and the text at each β.
 
-    The networks must have been kept. x: (N, 784) in [0, 1]. What is shown: (T, 4, COLUMNS, 28, 28), rows as below.
+    The weights must be in the store. x: (N, 784) in [0, 1]. Images: (T, 4, COLUMNS, 28, 28), see the next function.
     """
     listed = {noise: run.record["config"]["betas"] for noise, run in sweeps.items()}
     betas = sorted(set().union(*listed.values()))
@@ -50,10 +50,10 @@ def beta_frames(
 
 @torch.no_grad()
 def reconstruct_and_sample(model: BetaVAE, x: Tensor, seed: int) -> Tensor:
-    """For each member rows of test images, reconstructions and twice samples: (K, 4, COLUMNS, 28, 28) in [−1, 1].
+    """For each model a row of test images, one of reconstructions and two of samples: (K, 4, COLUMNS, 28, 28).
 
-    Gaussian samples are decoded from the prior; an echo's marginal is that of the codes of random data, so its samples
-    are decoded from the codes of other images.
+    A Gaussian model decodes samples of the prior. The marginal distribution of an echo encoder is that of the codes of
+    random data, so an echo model decodes the codes of other images. The values lie in [−1, 1].
     """
     rng = torch.Generator(x.device).manual_seed(seed)
     decoded = model.decode(model.sample(*model.encode(x), rng))[:, : 3 * COLUMNS]
@@ -65,7 +65,7 @@ def reconstruct_and_sample(model: BetaVAE, x: Tensor, seed: int) -> Tensor:
 
 
 def beta_curves(sweeps: Mapping[str, Trained], members: Mapping[str, list[int]]) -> tuple[Figure, list[Curve]]:
-    """The sweeps' rate-distortion curves, and the places of their members on them."""
+    """The rate-distortion curves of the sweeps, and the points of their models on them."""
     fig, (ax,) = chart(1, 3.0, 2.6)
     curves = []
     for noise, run in sweeps.items():
@@ -80,15 +80,15 @@ def beta_curves(sweeps: Mapping[str, Trained], members: Mapping[str, list[int]])
 def principal_directions(generator: nn.Module, z: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` unit directions (count, d) at a code (d,) along which G's image changes fastest, and how fast.
 
-    Right singular vectors and singular values (count,) of the Jacobian of G (784, d), the largest first.
+    These are right singular vectors and singular values (count,) of the Jacobian (784, d), the largest first.
     """
     jacobian = jacfwd(lambda code: generator(code.unsqueeze(0)).flatten())(z)
     _, values, directions = torch.linalg.svd(jacobian, full_matrices=False)
     return directions[:count], values[:count]
 
 
-def latent_explorer(generator: nn.Module, count: int = 6, reach: float = 3.0, seed: int = 0) -> Player:
-    """G(z + Σ step · direction): sliders along `count` principal directions at one of 16 samples z, or of 16 others."""
+def latent_explorer(generator: nn.Module, count: int = 6, limit: float = 3.0, seed: int = 0) -> Player:
+    """G(z + Σ step · direction) with sliders along `count` principal directions at one of 16 samples z."""
     dials, rng = [f"Direction {k + 1}" for k in range(count)], torch.Generator().manual_seed(seed)
     start = {"Sample": 0} | dict.fromkeys(dials, 0)
     codes = torch.randn(16, generator.latent_dim, generator=rng).to(next(generator.parameters()))
@@ -106,7 +106,7 @@ def latent_explorer(generator: nn.Module, count: int = 6, reach: float = 3.0, se
 
     def controls() -> str:
         names = [f"sample {k + 1}" for k in range(16)]
-        sliders = "".join(dial(name, reach) for name in dials)
+        sliders = "".join(dial(name, limit) for name in dials)
         return (
             choice("Sample", names, generator(codes), columns=8)
             + sliders
@@ -122,10 +122,10 @@ def latent_explorer(generator: nn.Module, count: int = 6, reach: float = 3.0, se
 
 
 def descents(G: nn.Module, x: Tensor, ends: Tensor, seed: int, restarts: int = 6) -> tuple[Tensor, Tensor, list[str]]:
-    """How the first starts of `inversion.invert` descend to their ends (starts, d), for one image x (1, 28, 28).
+    """How the first starts of `inversion.invert` converge to their end points (starts, d), for one image x (1, 28, 28).
 
-    Returns images (T, restarts, 1, 28, 28), losses (T, restarts) and what each frame is. Steps of gradient descent are
-    its own, recorded as it decodes; those of BFGS are its results after so many evaluations, all from where it ended.
+    Returns images (T, restarts, 1, 28, 28), losses (T, restarts) and a name for each frame. The steps of gradient
+    descent are recorded as it runs. BFGS starts from its result, with one run for each number of evaluations.
     """
     start = torch.randn(1, *ends.shape, generator=torch.Generator().manual_seed(seed))[0, :restarts].to(ends)
     targets, codes = x.flatten().expand(len(start), -1), []
@@ -145,9 +145,9 @@ def descents(G: nn.Module, x: Tensor, ends: Tensor, seed: int, restarts: int = 6
 
 @torch.no_grad()
 def certified_minima(G: nn.Module, x: Tensor, ends: nn.Module, image: int) -> tuple[Tensor, list[str]]:
-    """Test image, reconstruction and difference of each certified minimum (M, 3, 28, 28), least loss first, and words.
+    """Test image, reconstruction, difference of each certified minimum (M, 3, 28, 28), lowest loss first, with texts.
 
-    ends: z (n, starts, d) and loss, kind, kinks, residual (n, starts), of which those of one image are shown.
+    ends: z (n, starts, d) and loss, kind, kinks, residual (n, starts), of which those of the given image are used.
     """
     certified = [k for k in ends.loss[image].argsort().tolist() if ends.kind[image, k] < 2]
     if not certified:
@@ -165,7 +165,7 @@ def certified_minima(G: nn.Module, x: Tensor, ends: nn.Module, image: int) -> tu
 def inversion_explorer(
     generators: Mapping[str, nn.Module], images: Tensor, ends: Mapping[str, nn.Module], seed: int
 ) -> Player:
-    """A model and a digit to choose; one slider runs through their descents, one through their certified minima."""
+    """A choice of model and digit, with one slider through the descents and one through the certified minima."""
 
     @cache
     def films(model: str, digit: int) -> str:
@@ -186,9 +186,9 @@ def inversion_explorer(
 
 
 def find_paths(G: nn.Module, x_a: Tensor, x_b: Tensor, points: int) -> list[Tensor]:
-    """Between the codes of two images the line, slerp, the path of least U and the pullback geodesic: (points, d) each.
+    """Line, slerp, minimiser of U and pullback geodesic between the codes of two images: (points, d) each.
 
-    Quicker and rougher than notebook 07: fewer points and evaluations.
+    They are faster to compute and less accurate than those of notebook 07: fewer points and evaluations.
     """
     z_a, z_b = invert(G, torch.stack([x_a, x_b])).best()
     least = paths.shortest_path(G, z_a, z_b, x_a, x_b, POINTS).path
@@ -199,7 +199,7 @@ def find_paths(G: nn.Module, x_a: Tensor, x_b: Tensor, points: int) -> list[Tens
 
 @torch.no_grad()
 def path_film(G: nn.Module, classifier: nn.Module, path: Tensor, x_a: Tensor, x_b: Tensor) -> str:
-    """A path (T, d) between its end images (1, 28, 28), three curves along it, and their values in words."""
+    """The images of a path (T, d) between its end images (1, 28, 28), with three curves and a text of their values."""
     images, t = G(path), torch.linspace(0, 1, len(path))
     cost = paths.image_cost(G, x_a, x_b)(path.unsqueeze(0))[0].cpu() / (0.5 * (x_a - x_b).square().sum().item())
     radius = path.norm(dim=1).cpu() / math.sqrt(path.shape[1])
@@ -222,10 +222,10 @@ def path_explorer(
     models: Sequence[str], load: Callable[[str], nn.Module], classifier: nn.Module, x_a: Tensor, x_b: Tensor,
     known: Mapping[str, Mapping[str, Tensor]],
 ) -> Player:  # fmt: skip
-    """Any two of the images x_a, x_b (P, 1, 28, 28), a model and a kind of path to choose, and a slider along it.
+    """A choice of two of the images x_a, x_b (P, 1, 28, 28), a model and a kind of path, with a slider along the path.
 
-    load: a generator by its name. known: for some models and each kind the paths (P, points, d) of the P pairs; those
-    of other pairs are computed when a button is pressed, which takes seconds.
+    load: returns a generator by its name. known: for some models and each kind the paths (P, points, d) of the P pairs.
+    Paths of other pairs are computed when a button is pressed, which takes a few seconds.
     """
     images, pairs, kinds = torch.cat([x_a, x_b]), len(x_a), list(next(iter(known.values())))
     found = {
@@ -259,6 +259,6 @@ def path_explorer(
 
 
 def chart(rows: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of so many inches, which no notebook shows by itself, and its axes, one below the other."""
+    """A figure of this size in inches that a notebook does not display by itself, and its axes from top to bottom."""
     fig = Figure((width, height), layout="constrained")
     return fig, list(fig.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])

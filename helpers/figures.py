@@ -1,4 +1,4 @@
-"""One look for all figures: sizes at print, colours by role, grids of digits."""
+"""A common style for all figures: sizes as printed, colours by role, grids of digits."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from torch import Tensor
 
-WIDTH = 6.3  # inches: the report's text width, so that font sizes are those in print
+WIDTH = 6.3  # inches: the text width of the report, so that font sizes are as printed
 
-# Okabe and Ito's colours, told apart by the colour-blind and, by their lightness, in greyscale.
+# Okabe and Ito's colours, which colour-blind readers can distinguish, also in greyscale by their lightness.
 COLOURS = {
     "gan": "#0072B2",
     "wgan-gp": "#D55E00",
@@ -25,7 +25,7 @@ COLOURS = {
     "data": "#7F7F7F",
 }
 
-# How a curve of each role is drawn: ax.plot(x, y, **STYLES["gan"]), markers and line style as well as the colour.
+# Markers, line style and colour for the curves of each role, used as ax.plot(x, y, **STYLES["gan"]).
 LINES = {
     "gan": "o-",
     "wgan-gp": "s--",
@@ -39,7 +39,7 @@ STYLES = {role: {"color": COLOURS[role], "marker": line[0], "linestyle": line[1:
 
 
 def use_style() -> None:
-    """Set matplotlib's defaults; each notebook calls it once, first."""
+    """Set matplotlib's defaults; each notebook calls this once before its first figure."""
     mpl.rcParams |= {
         "font.family": "STIXGeneral", "mathtext.fontset": "stix", "font.size": 9, "axes.titlesize": 9,
         "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8, "legend.frameon": False,
@@ -52,7 +52,7 @@ def use_style() -> None:
 def panels(
     rows: int = 1, columns: int = 1, height: float = 2.4, width: float = WIDTH, **options
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of the text's width with rows × columns axes; height in inches. Returns it and a flat array of axes."""
+    """A figure of the text's width (height in inches) with rows × columns axes, and a flat array of these axes."""
     fig, axes = plt.subplots(rows, columns, figsize=(width, height), **options)
     return fig, np.atleast_1d(axes).ravel()
 
@@ -66,9 +66,9 @@ def digits(
     name: str = "",
     colour: str = "black",
 ) -> None:
-    """Draw images (N, 1, 28, 28) in [−1, 1] as one gapless grid, ink dark, pixels crisp in any viewer.
+    """Draw images (N, 1, 28, 28) in [−1, 1] as one grid without gaps, with dark ink and sharp pixels in any viewer.
 
-    Rows are named at their left, columns above them; the whole grid's name stands below it, in its colour.
+    The names of rows are on the left, those of columns above, and the name of the grid is below it in its colour.
     """
     pixels = images.detach().cpu().reshape(-1, 28, 28).float().numpy()
     blank = -np.ones((-len(pixels) % columns, 28, 28), dtype=pixels.dtype)
@@ -84,7 +84,7 @@ def digits(
 
 
 def for_text(colour: str) -> tuple[float, float, float]:
-    """The colour, darkened until letters on white have a contrast of 4.5, in greyscale as well (WCAG 2.1)."""
+    """The colour, darkened until text on white has a contrast ratio of 4.5, also in greyscale (WCAG 2.1)."""
     rgb = np.array(mpl.colors.to_rgb(colour))
     while 1.05 / (luminance(rgb) + 0.05) < 4.5:
         rgb *= 0.97
@@ -92,21 +92,21 @@ def for_text(colour: str) -> tuple[float, float, float]:
 
 
 def luminance(rgb: np.ndarray) -> float:
-    """Relative luminance of an sRGB colour, from 0 to 1."""
+    """The relative luminance of an sRGB colour, from 0 to 1."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def direct_label(ax: Axes, x: float, y: float, text: str, colour: str, **options) -> Annotation:
-    """Name a curve beside it, in its colour, in place of a legend."""
+    """Write the name of a curve next to it in its colour, in place of a legend."""
     options = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 8} | options
     return ax.annotate(text, (x, y), color=for_text(colour), annotation_clip=False, **options)
 
 
 def label_curves(ax: Axes) -> None:
-    """Name every line that has a label at its right end, in its colour, once limits and scales are set.
+    """Write the label of every labelled line at its right end, in its colour, after limits and scales are set.
 
-    Names that would overlap move apart.
+    Labels that would overlap are moved apart.
     """
     labels = []
     for line in ax.get_lines():

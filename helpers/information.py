@@ -1,4 +1,4 @@
-"""The exact mixture q(z) of Gaussian encoders, and a quadrature over the quantiles of a distribution."""
+"""The exact mixture q(z) of Gaussian encoders, and a quadrature rule over the quantiles of a distribution."""
 
 import math
 
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 def log_densities(z: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """log q(z_i | x_j) in nats of codes z (B, d) under Gaussian encoders mean, log_std (N, d): (B, N), in float64.
+    """log q(z_i | x_j) (B, N), in nats and float64, of codes z (B, d) for Gaussian encoders mean, log_std (N, d).
 
-    The square is multiplied out into two matrix products, O(B N d) with no B × N × d tensor.
+    The square is expanded into two matrix products, which take O(B N d) operations and need no B × N × d tensor.
     """
     z, mean, log_std = z.double(), mean.double(), log_std.double()
     precision = (-2 * log_std).exp()
@@ -19,9 +19,9 @@ def log_densities(z: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
 
 
 def exact_mixture(z: Tensor, own: Tensor, mean: Tensor, log_std: Tensor, block: int = 128) -> tuple[Tensor, Tensor]:
-    """log q(z_i|x_own(i)) and log q(z_i) under the mixture of all N codes, each (B,): I is the mean of the difference.
+    """log q(z_i|x_own(i)) and log q(z_i) of the mixture of all N encodings, each (B,); I is the mean difference.
 
-    z (B, d) drawn from the encoders numbered own (B,) of mean, log_std (N, d). The mean of the difference is ≤ log N.
+    z (B, d) is drawn from the encodings numbered own (B,) of mean, log_std (N, d). The mean difference is ≤ log N.
     """
     conditional, marginal = [], []
     for rows, numbers in zip(z.split(block), own.split(block), strict=True):
@@ -34,7 +34,7 @@ def exact_mixture(z: Tensor, own: Tensor, mean: Tensor, log_std: Tensor, block: 
 def quantile_rule(nodes: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Nodes u in (0, 1), their complements 1 − u without rounding, and weights: ∫₀¹ f(u) du ≈ Σ w f(u).
 
-    Double-exponential (Takahasi & Mori 1974): exact to rounding also where f has logarithms at the ends.
+    Double-exponential rule (Takahasi & Mori 1974), exact to rounding even if f has logarithms at the ends.
     """
     t = np.linspace(-2.7, 2.7, nodes)
     y = np.pi * np.sinh(t)

@@ -1,4 +1,4 @@
-"""Quasi-Newton minimisation of many problems in lockstep (torch.optim.LBFGS takes a batch for one problem)."""
+"""Quasi-Newton minimisation of many problems at once (torch.optim.LBFGS treats a batch as a single problem)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ Objective = Callable[[Tensor, Tensor], Tensor]  # points (m, d) and the numbers 
 
 @dataclass(frozen=True)
 class Minimum:
-    x: Tensor  # (n, d): where n problems of d variables ended
+    x: Tensor  # (n, d): the end points of n problems in d variables
     value: Tensor  # (n,)
     gradient: Tensor  # (n, d)
-    evaluations: Tensor  # (n,): how many values with gradients each took
+    evaluations: Tensor  # (n,): the number of evaluations of the value and gradient of each problem
     trace: Tensor  # (evaluations, n): the values after each evaluation
 
 
 class BFGS:
-    """Dense inverse Hessians (n, d, d): those given, or I/‖gradient‖, rescaled after each problem's first step."""
+    """Dense inverse Hessians (n, d, d): as given, or initially I/‖gradient‖ and rescaled after the first step."""
 
     def __init__(self, inverse: Tensor | None = None):
         self.inverse, self.unscaled = inverse, None
@@ -32,7 +32,7 @@ class BFGS:
         return -(self.inverse[rows] @ g.unsqueeze(-1)).squeeze(-1)
 
     def update(self, s: Tensor, y: Tensor, rows: Tensor) -> None:
-        """Learn from steps s and changes of gradient y, (m, d) (Nocedal & Wright 2006, eqs. 6.17 and 6.20)."""
+        """Update with steps s and gradient changes y, both (m, d) (Nocedal & Wright 2006, eqs. 6.17 and 6.20)."""
         sy = (s * y).sum(1)  # positive, by the Wolfe conditions
         if self.unscaled is not None:
             first = self.unscaled[rows]
@@ -45,15 +45,15 @@ class BFGS:
 
 
 class LBFGS:
-    """The last `memory` pairs (s, y) of each problem in place of its inverse Hessian, which begins as scale (n,) I."""
+    """The last `memory` pairs (s, y) of each problem represent its inverse Hessian, which is initially scale (n,) I."""
 
     def __init__(self, scale: Tensor, size: int, memory: int = 10):
         self.scale = scale.clone()
         self.s, self.y = scale.new_zeros(2, memory, len(scale), size)
-        self.weight = scale.new_zeros(memory, len(scale))  # 1/sᵀy, or 0 for an empty place
+        self.weight = scale.new_zeros(memory, len(scale))  # 1/sᵀy, or 0 for an empty entry
 
     def direction(self, g: Tensor, rows: Tensor) -> Tensor:
-        """The quasi-Newton step −H g by two loops (Nocedal & Wright 2006, algorithm 7.4)."""
+        """The quasi-Newton step −H g by the two-loop recursion (Nocedal & Wright 2006, algorithm 7.4)."""
         pairs, q, alphas = list(zip(self.s[:, rows], self.y[:, rows], self.weight[:, rows], strict=True)), g, []
         for s, y, weight in reversed(pairs):
             alphas.append(weight * (s * q).sum(1))
@@ -64,7 +64,7 @@ class LBFGS:
         return -q
 
     def update(self, s: Tensor, y: Tensor, rows: Tensor) -> None:
-        """Put steps s and changes of gradient y, (m, d), in place of the oldest, unless their curvature is not > 0."""
+        """Replace the oldest pairs by steps s and gradient changes y, both (m, d), where the curvature is positive."""
         sy = (s * y).sum(1)
         kept = sy > 1e-10 * s.norm(dim=1) * y.norm(dim=1)
         s, y, sy, rows = s[kept], y[kept], sy[kept], rows[kept]
@@ -84,11 +84,11 @@ def value_and_grad(f: Objective, x: Tensor, rows: Tensor) -> tuple[Tensor, Tenso
 def minimise(
     f: Objective, start: Tensor, hessian: BFGS | LBFGS, evaluations: int, tolerance: float, wolfe: bool = True
 ) -> Minimum:
-    """Minimise n functions f of d variables from start (n, d); each evaluation serves all that are not yet done.
+    """Minimise n functions of d variables from start (n, d); each evaluation of f covers all unfinished problems.
 
-    wolfe: bisect a step until it meets the weak Wolfe conditions, so that BFGS converges on kinks, too (Lewis & Overton
-    2013). Else a sufficient decrease is enough (Armijo), and a step that fails goes to the minimum of a parabola.
-    A problem ends when its model expects a decrease below `tolerance` of its value, or when its step becomes tiny.
+    wolfe: bisect a step until it satisfies the weak Wolfe conditions, with which BFGS also converges on kinks (Lewis &
+    Overton 2013). Otherwise sufficient decrease is enough (Armijo), and a step without it is shortened by a parabola.
+    A problem ends when its model predicts a decrease below tolerance · |value|, or when the step becomes tiny.
     """
     x, rows = start.clone(), torch.arange(len(start), device=start.device)
     value, gradient = value_and_grad(f, x, rows)

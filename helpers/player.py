@@ -1,4 +1,4 @@
-"""Images, curves and words under a slider: HTML that the report's page and a notebook show alike, with player.js."""
+"""Images, curves and text with a slider: HTML for both the report's page and the notebooks, with player.js."""
 
 import base64
 import html
@@ -26,9 +26,9 @@ def film_html(
 ) -> str:  # fmt: skip
     """Strips of images side by side under one slider (keys work), with a play button and each frame's name.
 
-    strips: by their titles images in [−1, 1], (T, N, 28, 28) for N of them in a row or (T, R, N, 28, 28) for R rows;
-    T = 1 for what stands still. axis: what the slider counts. names: what each frame is, else its number. fig: a
-    figure, on whose curves points move. side: pixels of a digit on the screen.
+    strips: titles and images in [−1, 1], (T, N, 28, 28) for one row of N images or (T, R, N, 28, 28) for R rows; T is 1
+    if they do not change. axis: what the slider counts. names: a name for each frame (default: its number). fig: a
+    figure with curves along which points move. side: the width of a digit on the screen, in pixels.
     Raises ValueError if strips, names or curves differ in length, or if there are no strips.
     """
     length = max(map(len, strips.values()), default=0)
@@ -50,7 +50,7 @@ def film_html(
 
 
 def choice(name: str, options: Sequence[str], images: Tensor | None = None, columns: int = 10) -> str:
-    """A control whose value is the number of the chosen option; images: (N, 1, 28, 28), to be shown in their place."""
+    """A control whose value is the number of the chosen option; images (N, 1, 28, 28) are shown instead of names."""
     labels = ""
     for k, option in enumerate(map(html.escape, options)):
         shown, kind = (option, "word") if images is None else (_image(images[k], ""), "picture")
@@ -60,17 +60,17 @@ def choice(name: str, options: Sequence[str], images: Tensor | None = None, colu
     return f'<fieldset style="max-width: {width}"><legend>{name}</legend>{labels}</fieldset>'
 
 
-def dial(name: str, reach: float) -> str:
-    """A slider from −reach to reach."""
-    slider = f'<input type="range" name="{name}" min="{-reach}" max="{reach}" step="0.05">'
+def dial(name: str, limit: float) -> str:
+    """A slider from −limit to limit."""
+    slider = f'<input type="range" name="{name}" min="{-limit}" max="{limit}" step="0.05">'
     return f'<label class="dial">{name} {slider}</label>'
 
 
 class Player(anywidget.AnyWidget):
-    """Films below a notebook's controls: when one moves, `show(values)` gives the films' HTML anew.
+    """Films below the controls of a notebook; when a control changes, `show(values)` returns their new HTML.
 
-    controls: HTML of `choice`, `dial` and at most one button, at whose press `press(player)` runs first. values: where
-    each stands, by its name.
+    controls: HTML of `choice`, `dial` and at most one button; when it is pressed, `press(player)` runs first. values:
+    the value of each control by its name.
     """
 
     _esm, _css = SCRIPT + "\nexport default {render};", STYLE
@@ -86,7 +86,7 @@ class Player(anywidget.AnyWidget):
         self.update()
 
     def update(self, _=None, press: Callable[["Player"], None] | None = None) -> None:
-        """Show the films of the present values; say what failed, for no reader sees a callback's traceback."""
+        """Show the films for the current values, or an error message, since a callback's traceback is not displayed."""
         try:
             if press:
                 press(self)
@@ -96,13 +96,13 @@ class Player(anywidget.AnyWidget):
         self.send("done")
 
     def _repr_mimebundle_(self, **options):
-        """Where no kernel runs, e.g. on a page made from the notebook, the films are seen without their controls."""
+        """Without a kernel, for example on a page made from the notebook, the films are shown without the controls."""
         data, metadata = super()._repr_mimebundle_(**options)
         return data | {"text/html": self.films, "text/plain": "Run this cell in JupyterLab."}, metadata
 
 
 def _strip(title: str, images: Tensor, side: int | None) -> str:
-    """One strip, titled; five strips of single digits or two of several rows fit the page side by side."""
+    """One strip with its title; five strips of single digits, or two of several rows, fit side by side on the page."""
     images = images if images.ndim == 5 else images.unsqueeze(1)
     rows, count = images.shape[1:3]
     side, title = side or (72 if rows == 1 else 52), html.escape(title)
@@ -116,7 +116,7 @@ def _strip(title: str, images: Tensor, side: int | None) -> str:
 
 
 def _chart(fig: Figure, curves: Sequence[Curve]) -> str:
-    """A figure and, in % of its width and height, the places of the points."""
+    """A figure and the positions of the points, in % of its width and height."""
     buffer, points = io.BytesIO(), ""
     fig.savefig(buffer, format="png", dpi=200)
     for ax, x, y, colour in curves:
@@ -128,7 +128,7 @@ def _chart(fig: Figure, curves: Sequence[Curve]) -> str:
 
 
 def _image(images: Tensor, title: str, style: str = "") -> str:
-    """Images (…, N, 28, 28) in [−1, 1] as one sheet, N side by side, all else below one another: ink is dark."""
+    """Images (…, N, 28, 28) in [−1, 1] as one sheet with dark ink: N side by side, the others below one another."""
     grey = ((1 - images.detach().cpu().float().clamp(-1, 1)) * 127.5).round().to(torch.uint8)
     count, buffer = grey.shape[-3], io.BytesIO()
     sheet = grey.reshape(-1, count, 28, 28).transpose(1, 2).reshape(-1, 28 * count).numpy()

@@ -1,7 +1,7 @@
-"""What a notebook puts into the report: figures and tables with captions, numbers in prose, answers, checks, sources.
+"""Functions for what a notebook prints in the report: figures, tables, computed prose, answers, checks, source code.
 
 Each function shows its output in JupyterLab and marks it with metadata {"report": {"kind": …}}, which `report/build.py`
-turns into LaTeX and HTML.
+converts to LaTeX and HTML.
 """
 
 import ast
@@ -34,14 +34,14 @@ def _checked(label: str, start: str, caption: str) -> str:
 
 
 def say(text: str) -> None:
-    """Markdown prose whose numbers were computed: `say(f"The rate is {rate:.2f} nats.")`."""
+    """Print Markdown prose with computed numbers: `say(f"The rate is {rate:.2f} nats.")`."""
     _publish({"text/markdown": inspect.cleandoc(text), "text/plain": text}, "prose")
 
 
 def answer(question: str, text: str, brief: str) -> None:
-    """The answer to a question ("RD-a"): the report prints it in a box directly below the question.
+    """Give the answer to a question ("RD-a"), which the report prints in a box directly below the question.
 
-    text: Markdown, complete by itself. brief: the answer in one or two sentences, for the table on the first page.
+    text: the complete answer in Markdown. brief: the answer in one or two sentences, for the table on the first page.
     """
     text, brief = inspect.cleandoc(text), inspect.cleandoc(brief)
     shown = f"> **Answer to {question}.** {text}"
@@ -49,12 +49,12 @@ def answer(question: str, text: str, brief: str) -> None:
 
 
 def claim(sentence: str, condition: bool) -> None:
-    """`say` a conclusion that depends on data, with the condition under which it is true."""
+    """Print a conclusion that depends on data, together with the condition under which it is true (see `holds`)."""
     say(holds(sentence, condition))
 
 
 def holds(sentence: str, condition: bool) -> str:
-    """The sentence, for a caption or an answer; if it is false in this run, say so, and no full report is built."""
+    """Return the sentence, for a caption or an answer. If the condition is false, no full report can be built."""
     if not condition:
         sentence = inspect.cleandoc(sentence)
         _publish({"text/plain": f"✗ Not true in this run: {sentence}"}, "refuted", sentence=sentence)
@@ -62,9 +62,9 @@ def holds(sentence: str, condition: bool) -> str:
 
 
 def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
-    """Show and close a figure: vector in the PDF, crisp pixels here. Refer to it as `[figure](#fig-label)`.
+    """Show and close a figure, with vector graphics in the PDF and pixels here. Refer to it as `[figure](#fig-label)`.
 
-    label: "fig-…". caption: Markdown that states the finding. width: as a share of the text's width.
+    label: "fig-…". caption: Markdown that states the finding. width: a fraction of the text's width.
     """
     caption = _checked(label, "fig-", caption)
     png, pdf, small = io.BytesIO(), io.BytesIO(), io.BytesIO()
@@ -90,10 +90,10 @@ def film(
     fig: Figure | None = None,
     curves: Sequence[Curve] = (),
 ) -> None:
-    """Show strips of images under one slider, here and in the report's HTML page; the PDF leaves it out.
+    """Show strips of images with one slider, here and on the report's HTML page, but not in the PDF.
 
-    frames: for each strip its images (T, N, 28, 28) or (T, R, N, 28, 28) in [−1, 1]; axis: what T counts; names: what
-    each frame is; fig: a figure, on whose curves points move. See `film_html`.
+    frames: the images (T, N, 28, 28) or (T, R, N, 28, 28) of each strip, in [−1, 1]; axis: what T counts; names: a name
+    for each frame; fig: a figure with curves along which points move. See `film_html`.
     """
     caption = inspect.cleandoc(caption)
     shown = {"text/html": film_html(frames, axis, names, fig, curves), "text/markdown": "", "text/plain": caption}
@@ -109,11 +109,11 @@ def table(
     errors: pd.DataFrame | None = None,
     side: str = "--:",
 ) -> None:
-    """Show a table of numbers; its index is the first column. Refer to it as `[table](#tab-label)`.
+    """Show a table of numbers whose index is the first column. Refer to it as `[table](#tab-label)`.
 
-    frame: numbers; strings stand as they are, None and NaN leave a cell empty. formats: of all numbers, or by the name
-    of a column or row: ".2f", ".0%", …; "auto" is `mean_error`; ".3g ± .1g" formats value and error apart. errors: of
-    frame's shape, printed behind the numbers as "± error" unless NaN; side: ":--" aligns columns to the left.
+    frame: numbers, or strings, which are printed unchanged; cells with None or NaN stay empty. formats: one for all
+    numbers, or by the name of a column or row: ".2f", ".0%", …; "auto" is `mean_error`; ".3g ± .1g" formats value and
+    error separately. errors: of the same shape, printed as "± error" unless NaN. side: ":--" aligns columns to the left.
     """
     caption = _checked(label, "tab-", caption)
     shown = frame.astype(object).copy()
@@ -138,7 +138,7 @@ def _cell(value: object, form: str, error: float) -> str:
 
 
 def mean_error(mean: float, error: float) -> str:
-    """'mean ± error', both to the error's second digit; the mean alone, to three digits, if the error is 0 or NaN."""
+    """'mean ± error', both to the error's second digit; only the mean, to three digits, if the error is 0 or NaN."""
     if not error > 0:
         return f"{mean:.3g}"
     decimals = max(0, 1 - math.floor(math.log10(error)))
@@ -146,15 +146,15 @@ def mean_error(mean: float, error: float) -> str:
 
 
 def mean_std(values: Iterable[float]) -> str:
-    """'mean ± standard deviation' of several values, to the deviation's second digit; of one value just that."""
+    """'mean ± standard deviation' of several values, rounded to the deviation's second digit; one value stays alone."""
     values = np.asarray(list(values), dtype=float)
     return mean_error(values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0)
 
 
 def check(name: str, computed: float, expected: float, tolerance: float, relative: bool = False) -> None:
-    """Compare a computed number with its exact value: prints one line, raises AssertionError if it is off.
+    """Compare a computed number with its exact value; print one line, and raise AssertionError if they differ.
 
-    tolerance: absolute, or a share of `expected` if `relative`.
+    tolerance: an absolute tolerance, or a fraction of `expected` if `relative`.
     """
     computed, expected = float(computed), float(expected)
     allowed = float(tolerance * abs(expected) if relative else tolerance)
@@ -164,7 +164,7 @@ def check(name: str, computed: float, expected: float, tolerance: float, relativ
 
 
 def check_interval(name: str, computed: float, low: float, high: float) -> None:
-    """Check that a computed number lies in [low, high]: prints one line, raises AssertionError if it does not."""
+    """Check that a computed number lies in [low, high]; print one line, and raise AssertionError if it does not."""
     computed, low, high = float(computed), float(low), float(high)
     line = f"{name}: computed {computed:.4g}, in [{low:.4g}, {high:.4g}]"
     facts = {"name": name, "computed": computed, "expected": [low, high], "tolerance": None}
@@ -178,7 +178,7 @@ def _verdict(line: str, passed: bool, facts: dict) -> None:
 
 
 def source(*things: object) -> None:
-    """Show the very source of functions, methods or classes that ran; of a docstring only the first line."""
+    """Show the source of functions, methods or classes as it ran, with only the first line of each docstring."""
     code = "\n\n".join(_brief(textwrap.dedent(inspect.getsource(thing)).rstrip()) for thing in things)
     _publish({"text/markdown": f"```python\n{code}\n```", "text/plain": code}, "source")
 

@@ -1,7 +1,7 @@
-"""Trained models: loaded if the store has them, else trained, resumed after an interruption, and saved.
+"""Trained models: loaded from the store, or trained (also after an interruption) and saved there.
 
-A model is `NAME-HASH.safetensors` (weights) beside `NAME-HASH.json` (its record) in `data/models`, or in $MODELS; HASH
-is that of its configuration. While it trains, `NAME-HASH.partial` is its last checkpoint.
+A model is `NAME-HASH.safetensors` (weights) and `NAME-HASH.json` (record) in `data/models`, or in $MODELS; HASH is
+the hash of its configuration. During training, `NAME-HASH.partial` is the last checkpoint.
 """
 
 import contextlib
@@ -28,14 +28,14 @@ from helpers.compute import device, device_name, require_count
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT_SECONDS = 20.0
-AT = "tensor at"  # in a checkpoint's JSON, refers to a tensor beside it
-SCHEDULER_SECONDS = 10  # how long a Dask scheduler may take to answer
-ENTRIES = {"name", "config", "seed", "seconds", "device", "finished", "sha256", "history"}  # of every record
+AT = "tensor at"  # in a checkpoint's JSON, refers to a tensor in the same file
+SCHEDULER_SECONDS = 10  # the longest wait for a Dask scheduler to respond
+ENTRIES = {"name", "config", "seed", "seconds", "device", "finished", "sha256", "history"}  # in every record
 
 
 @dataclass
 class State:
-    """What one epoch passes on to the next: `modules` are saved as the model, the rest only serves its training."""
+    """The state of a training between epochs: `modules` are saved as the model, the rest is only for training."""
 
     modules: dict[str, nn.Module]
     scratch: dict[str, nn.Module] = field(default_factory=dict)
@@ -48,23 +48,23 @@ class State:
 
 @dataclass
 class Trained:
-    """A trained model: its `modules` in eval mode on the device, and its `record` (config, history, seed, seconds)."""
+    """A trained model: its `modules` in eval mode on the device, and its `record` (config, history, seconds, …)."""
 
     modules: dict[str, nn.Module]
     record: dict
 
     def history(self, key: str) -> list[float]:
-        """One value per epoch that recorded `key`."""
+        """The recorded values of `key`, one for each epoch that has one."""
         return list(self.curve(key).values())
 
     def curve(self, key: str) -> dict[int, float]:
-        """Values by the epoch that recorded them, counted from 1."""
+        """The recorded values of `key` by epoch, counted from 1."""
         return {number: epoch[key] for number, epoch in enumerate(self.record["history"], 1) if key in epoch}
 
 
 @dataclass
 class Run:
-    """One training: `state` is for the block to train; `trained` stands once the block is left."""
+    """One training: the block `with training(…)` trains `state`; after the block, `trained` is the model."""
 
     name: str
     config: dict
@@ -75,9 +75,9 @@ class Run:
     trained: Trained | None = None
 
     def epochs(self) -> Iterator[int]:
-        """The epochs to go, counted from 0: those after the last checkpoint, none if the model is in the store.
+        """The remaining epochs, counted from 0: those after the last checkpoint, or none if the model is in the store.
 
-        Each begins with all networks in training mode; its losses must be logged once.
+        Each epoch begins with all networks in training mode, and must log its losses once.
         """
         if self.trained:
             return
@@ -97,7 +97,7 @@ class Run:
                 saved = time.monotonic()
 
     def log(self, losses: dict[str, float]) -> None:
-        """Record an epoch's losses. Raises FloatingPointError if one is not finite; the last checkpoint stays."""
+        """Record the losses of an epoch. Raises FloatingPointError if one is not finite; the last checkpoint stays."""
         losses = {key: float(value) for key, value in losses.items()}
         if wrong := ", ".join(f"{key} = {value}" for key, value in losses.items() if not math.isfinite(value)):
             where = f"{self.name} diverged in epoch {len(self.history) + 1}: {wrong}"
@@ -105,7 +105,7 @@ class Run:
         self.history.append(losses)
 
     def _load_model(self, since: float = 0.0) -> None:
-        """Set `trained` if the store has the model, finished after `since`. Raises ValueError for a damaged file."""
+        """Set `trained` if the store has the model, finished after `since`. Raises ValueError if a file is damaged."""
         file, weights = self.path.with_suffix(".json"), self.path.with_suffix(".safetensors")
         modules = nn.ModuleDict(self.state.modules)
         if not file.is_file():
@@ -116,7 +116,7 @@ class Run:
                 raise ValueError(f"the record lacks {', '.join(sorted(missing))}")
             if config_hash(record["config"]) != config_hash(self.config):
                 raise ValueError("the record describes another configuration than its name says")
-            if record["finished"] < since:  # before the weights are looked at: another process may be replacing them
+            if record["finished"] < since:  # before the weights are read, since another process may be replacing them
                 return
             content = weights.read_bytes()
             if hashlib.sha256(content).hexdigest() != record["sha256"]:
@@ -151,7 +151,7 @@ class Run:
         self.path.with_suffix(".partial").unlink(missing_ok=True)
 
     def _save_checkpoint(self) -> None:
-        """All that a training needs to go on as if nothing had happened, as JSON that refers to tensors beside it."""
+        """Save all that is needed to continue the training exactly, as JSON that refers to tensors in the same file."""
         tensors: dict[str, Tensor] = {}
 
         def refer(tensor: Tensor) -> dict[str, str]:
@@ -169,7 +169,7 @@ class Run:
         write_atomically(self.path.with_suffix(".partial"), save(tensors, {"state": text}))
 
     def _load_checkpoint(self) -> None:
-        """Go on from the checkpoint, if there is one. Raises ValueError if it is damaged."""
+        """Continue from the checkpoint, if there is one. Raises ValueError if it is damaged."""
         path = self.path.with_suffix(".partial")
         if not path.is_file():
             return
@@ -197,20 +197,20 @@ class Run:
 
 @contextlib.contextmanager
 def training(name: str, config: dict, start: Callable[[], State]) -> Iterator[Run]:
-    """A context for training the model `name` with this `config`; if the store has it, there are no epochs to go:
+    """A context for training the model `name` with this `config`; if the store has it, no epochs remain:
 
         with training(name, config, start) as run:
             for epoch in run.epochs():
-                run.log({"loss": ...})  # having trained run.state in place
+                run.log({"loss": ...})  # after training run.state in place
         return run.trained
 
-    config: JSON-able, with `epochs`, `seed` and whatever else changes the result. "keep": false says that the weights
-    are not kept: the model is the record of its training, and what modules are left.
-    start: builds the state on the device. It and the block draw torch's random numbers from the config's seed; the
-    caller's are left alone. Another process that needs the same model waits until this one has it.
-    $RETRAIN_SINCE (seconds since 1970): models finished before it are trained anew, records only if $RETRAIN is "all".
-    $MODELS_USED: a file to which name and SHA-256 are appended, so that the report knows what a notebook depends on.
-    Raises ValueError for a damaged file, RuntimeError if the block ends before the last epoch.
+    config: can be written as JSON and has `epochs`, `seed` and all else that changes the result. "keep": false means
+    that the weights are not kept, so that the model is only the record of its training and the remaining modules.
+    start: builds the state on the device. In it and in the block, torch's random numbers start from the config's seed;
+    the caller's generator is unchanged. Another process that needs the same model waits until it is finished.
+    $RETRAIN_SINCE (seconds since 1970): models finished before it are retrained, records only if $RETRAIN is "all".
+    $MODELS_USED: a file to which name and SHA-256 are appended, which records the models that a notebook depends on.
+    Raises ValueError for a damaged file and RuntimeError if the block ends before the last epoch.
     """
     require_count(epochs=config["epochs"])
     with torch.random.fork_rng(), contextlib.ExitStack() as stack:
@@ -223,7 +223,7 @@ def training(name: str, config: dict, start: Callable[[], State]) -> Iterator[Ru
             lock = run.path.with_suffix(".lock")
             lock.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(filelock.FileLock(lock))
-            stack.callback(lambda: os.name == "nt" or lock.unlink(missing_ok=True))  # Windows removes no open file
+            stack.callback(lambda: os.name == "nt" or lock.unlink(missing_ok=True))  # Windows keeps open files
             run._load_model(since)  # another process may have trained it while this one waited
         yield run
         if run.trained is None:
@@ -232,22 +232,22 @@ def training(name: str, config: dict, start: Callable[[], State]) -> Iterator[Ru
 
 
 def train_all(train: Callable[..., Trained], settings: Sequence[dict]) -> list[Trained]:
-    """[train(**s) for s in settings], for a `train` that uses the store.
+    """[train(**s) for s in settings], where `train` uses the store.
 
-    $SCHEDULER: address of a Dask scheduler (tcp://host:port), whose workers first train what is missing into the store,
-    the same folder for all; with as many threads they give the same numbers, and resume what a lost worker had begun.
-    Raises OSError if no scheduler answers.
+    $SCHEDULER: the address of a Dask scheduler (tcp://host:port), whose workers first train the missing models in the
+    store, a folder that all share. With the same number of threads they give the same numbers; they also continue the
+    training of a lost worker. Raises OSError if the scheduler does not respond.
     """
     if address := os.environ.get("SCHEDULER"):
         from distributed import Client  # pip install 'dask[distributed]'
 
-        with Client(address, timeout=SCHEDULER_SECONDS) as client:  # models travel by the store, not by the network
+        with Client(address, timeout=SCHEDULER_SECONDS) as client:  # models are exchanged through the store
             client.gather(client.map(lambda setting: bool(train(**setting)), settings, pure=False))
     return [train(**setting) for setting in settings]
 
 
 def folder() -> Path:
-    """Where models are looked for and put: $MODELS, else `data/models`."""
+    """The folder of the models: $MODELS, or `data/models` if it is not set."""
     return Path(os.environ.get("MODELS") or ROOT / "data" / "models")
 
 
@@ -257,7 +257,7 @@ def config_hash(config: dict) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside `path`, then rename: a reader sees the old file or the new one, never half of one."""
+    """Write a temporary file, then rename it to `path`: others read the old content or the new, never a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:

@@ -1,4 +1,4 @@
-"""Make the report: run the notebooks, join them, typeset PDF and page (`make report`)."""
+"""Make the report: run the notebooks, merge them, typeset the PDF and the HTML page (`make report`)."""
 
 import argparse
 import contextlib
@@ -21,17 +21,17 @@ HERE = Path(__file__).resolve().parent
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reduced", action="store_true", help="tiny parameters (report/reduced.toml): a quick look")
-    parser.add_argument("--output", type=Path, default=HERE / "report.pdf", help="the PDF; beside it, the page")
+    parser.add_argument("--reduced", action="store_true", help="tiny parameters (report/reduced.toml) for a draft")
+    parser.add_argument("--output", type=Path, default=HERE / "report.pdf", help="the PDF; the page is next to it")
     parser.add_argument("--page", action="store_true", help="write only the HTML page, which needs no LaTeX")
     parser.add_argument("--notebooks", type=Path, default=HERE.parent / "notebooks", help="folder of the notebooks")
-    parser.add_argument("--build", type=Path, default=HERE / "build", help="folder for executed notebooks and LaTeX")
-    parser.add_argument("--parameters", type=Path, default=execute.REDUCED, help="TOML of the reduced parameters")
+    parser.add_argument("--build", type=Path, default=HERE / "build", help="folder of executed notebooks and LaTeX")
+    parser.add_argument("--parameters", type=Path, default=execute.REDUCED, help="TOML file of the reduced parameters")
     return parser.parse_args(words)
 
 
 def build(options: argparse.Namespace) -> None:
-    """Everything, or a BuildError; the previous PDF and page stay until the new ones are whole."""
+    """Build everything, or raise BuildError; the previous PDF and page are kept until the new ones are complete."""
     export.check_tools(["pandoc"] if options.page else export.NEEDED)
     if os.environ.get("RETRAIN", "") not in ("", "0", "1", "all"):
         raise BuildError(f"RETRAIN={os.environ['RETRAIN']} is unknown: 1 trains all models anew, all also the records.")
@@ -47,10 +47,10 @@ def build(options: argparse.Namespace) -> None:
         for path in notebooks:
             execute.check_parameters(path, tiny.get(path.stem, {}))
         started, jobs = time.time(), execute.share_processors()
-        if options.reduced:  # tiny models do not belong beside the shipped ones
+        if options.reduced:  # tiny models are kept apart from the stored ones
             os.environ["MODELS"] = os.environ.get("MODELS") or str(folder / "models")
         note = folder / "retrain-since"
-        if retrain := os.environ.get("RETRAIN") not in (None, "", "0"):  # an interrupted retraining goes on
+        if retrain := os.environ.get("RETRAIN") not in (None, "", "0"):  # an interrupted retraining is continued
             if not note.exists():
                 note.write_text(f"{started}\n")
             os.environ["RETRAIN_SINCE"] = str(float(note.read_text()))

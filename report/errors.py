@@ -1,5 +1,5 @@
-"""What stops a build, as one sentence for whoever typed `make report`."""
+"""The error that stops a build, with one sentence for the user who ran `make report`."""
 
 
 class BuildError(Exception):
-    """Its message names the place, says what is wrong, and what to do if that is not plain."""
+    """The message names the place and the fault, and says what to do if that is not obvious."""

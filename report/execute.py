@@ -1,4 +1,4 @@
-"""Run the notebooks with papermill: several at once, each in a process of its own; one that still holds is kept."""
+"""Run the notebooks with papermill, several at once, each in its own process; unchanged ones are not run again."""
 
 import ast
 import contextlib
@@ -36,15 +36,15 @@ LIBRARIES = ("torch", "torchvision", "torchmetrics", "numpy", "scipy", "matplotl
 
 
 def find(folder: Path) -> list[Path]:
-    """The notebooks NN_name.ipynb of `folder`, in order."""
+    """The notebooks NN_name.ipynb in `folder`, in order."""
     notebooks = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not notebooks:
-        raise BuildError(f"{folder} holds no notebook named like 01_subject.ipynb.")
+        raise BuildError(f"{folder} contains no notebook with a name like 01_subject.ipynb.")
     return notebooks
 
 
 def reduced_parameters(path: Path = REDUCED) -> dict[str, dict]:
-    """Each notebook's parameters for a tiny run, by its name without suffix."""
+    """The parameters of each notebook for a reduced run, by its name without suffix."""
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
@@ -53,7 +53,7 @@ def tagged(notebook: nbformat.NotebookNode, tag: str) -> list[nbformat.NotebookN
 
 
 def parameters_of(notebook: nbformat.NotebookNode) -> dict[str, str]:
-    """Names and source texts of the values that a notebook ran with (an injected value replaces the default)."""
+    """Names and source texts of the parameters of a notebook's run (an injected value replaces the default)."""
     values = {}
     for cell in tagged(notebook, "parameters") + tagged(notebook, "injected-parameters"):
         for line in ast.parse(cell.source).body:
@@ -63,21 +63,21 @@ def parameters_of(notebook: nbformat.NotebookNode) -> dict[str, str]:
 
 
 def check_parameters(path: Path, parameters: dict) -> None:
-    """Raise BuildError for a parameter that the notebook does not know, or whose value is not of its default's kind.
+    """Raise BuildError for a parameter that the notebook does not have, or whose value is not of its default's type.
 
-    Papermill itself only warns of the first, and takes the second.
+    Papermill itself only warns about the first and accepts the second.
     """
     known = parameters_of(nbformat.read(path, as_version=4))
     for name, value in parameters.items():
         if name not in known:
             raise BuildError(f"{path.name} has no parameter {name!r}: its parameters are {', '.join(known) or 'none'}.")
-        default = eval(known[name], {})  # plain values of our own notebook, such as 2**20
+        default = eval(known[name], {})  # plain values from our own notebooks, such as 2**20
         if not _alike(value, default):
             raise BuildError(f"{path.name}: {name} = {value!r} is not of the kind of its default, {default!r}.")
 
 
 def _alike(value: object, default: object) -> bool:
-    """Whether a value is of its default's type, no emptier, and, as a number, not below 0, or below 1 for a count."""
+    """Whether a value has the type of its default, is not empty, and is at least 0 (at least 1 for a count)."""
     if isinstance(default, list) and default:
         return isinstance(value, list) and bool(value) and all(_alike(entry, default[0]) for entry in value)
     if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
@@ -86,7 +86,7 @@ def _alike(value: object, default: object) -> bool:
 
 
 def fingerprint(notebook: Path, parameters: dict) -> str:
-    """A hash of what decides a notebook's outputs, models apart: cells, parameters, helpers, libraries, machine."""
+    """A hash of all but models that determines a notebook's outputs: cells, parameters, helpers, libraries, machine."""
     cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, as_version=4).cells]
     helpers_used = _imported("\n".join(source for kind, source in cells if kind == "code"), set())
     code = [part.read_text("utf-8") for path in sorted(helpers_used) for part in sorted(HELPERS.glob(path.stem + ".*"))]
@@ -95,7 +95,7 @@ def fingerprint(notebook: Path, parameters: dict) -> str:
 
 
 def _imported(code: str, seen: set[Path]) -> set[Path]:
-    """The files of `helpers` that some code imports by `from helpers…`, directly or by one another."""
+    """The files of `helpers` that the code imports by `from helpers…`, directly or through other files."""
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "helpers":
             for name in node.module.split(".")[1:] or [alias.name for alias in node.names]:
@@ -107,11 +107,11 @@ def _imported(code: str, seen: set[Path]) -> set[Path]:
 
 
 def recall(executed: Path, mark: str) -> float | None:
-    """The seconds that the notebook once took if it can be used again, or None."""
+    """The seconds that the executed notebook took if it can be used again, otherwise None."""
     try:
         note = nbformat.read(executed, as_version=4).metadata["reuse"]
         same = note["fingerprint"] == mark
-        for stem, known in map(str.split, note["models"]):  # "NAME-HASH SHA256" of those it used
+        for stem, known in map(str.split, note["models"]):  # "NAME-HASH SHA256" of the models it used
             weights = (store.folder() / f"{stem}.safetensors").read_bytes()
             same = same and hashlib.sha256(weights).hexdigest() == known
     except (OSError, ValueError, KeyError):
@@ -120,7 +120,7 @@ def recall(executed: Path, mark: str) -> float | None:
 
 
 def _remember(executed: Path, mark: str, seconds: float) -> None:
-    """Note in an executed notebook what it came from."""
+    """Store in an executed notebook its fingerprint, its run time and the models that it used."""
     notebook = nbformat.read(executed, as_version=4)
     models = sorted(set(_take_note(executed, "models").splitlines()))
     notebook.metadata["reuse"] = {"fingerprint": mark, "seconds": seconds, "models": models}
@@ -128,15 +128,15 @@ def _remember(executed: Path, mark: str, seconds: float) -> None:
 
 
 def share_processors() -> int:
-    """How many notebooks run at once ($JOBS, else two where there are two processors), each with its share of threads.
+    """The number of notebooks that run at once ($JOBS, or at most two), each with its share of the threads.
 
-    $OMP_NUM_THREADS, where it is set, stays; this process takes the same number, since outputs may depend on it.
+    $OMP_NUM_THREADS is kept if it is set. This process uses the same number, since outputs may depend on it.
     """
     processors, wish = joblib.cpu_count(), os.environ.get("JOBS") or None
     if wish is not None and not (wish.isdecimal() and int(wish) >= 1):
         raise BuildError(f"JOBS={wish} must be a whole number of notebooks to run at once, at least 1.")
     jobs = int(wish) if wish else min(2, processors)
-    if not os.environ.get("OMP_NUM_THREADS"):  # else torch has read it, here as it will there
+    if not os.environ.get("OMP_NUM_THREADS"):  # if it is set, torch has read it here and will read it there
         threads = max(1, processors // jobs)
         os.environ["OMP_NUM_THREADS"] = str(threads)
         torch.set_num_threads(threads)
@@ -144,9 +144,9 @@ def share_processors() -> int:
 
 
 def run_all(notebooks: list[Path], folder: Path, parameters: dict[str, dict], anew: bool, jobs: int) -> None:
-    """Execute notebooks into `folder`, the last first as they take longest; the first that fails ends the others.
+    """Execute notebooks into `folder`, the last ones first because they take longest; a failure ends the others.
 
-    One that was executed before and for which nothing has changed since is kept, unless anew.
+    A notebook that was executed before is not run again if nothing has changed since, unless `anew`.
     """
     marks = {path: fingerprint(path, parameters.get(path.stem, {})) for path in notebooks}
     waiting, running = [], {}
@@ -174,8 +174,8 @@ def run_all(notebooks: list[Path], folder: Path, parameters: dict[str, dict], an
 
 @contextlib.contextmanager
 def _process(source: Path, target: Path, parameters: dict) -> Iterator[subprocess.Popen]:
-    """A process that runs one notebook; it is ended with the context, and ends by itself when this process dies."""
-    _take_note(target, "models"), _take_note(target, "failed")  # what a run that was killed has left
+    """A process that runs one notebook; it ends with the context, or by itself if this process dies."""
+    _take_note(target, "models"), _take_note(target, "failed")  # left by a run that was killed
     command = [sys.executable, __file__, source, target, json.dumps(parameters)]
     folder = tempfile.gettempdir()
     if len(folder) > 60 and os.access("/tmp", os.W_OK):  # too long for the names of sockets
@@ -193,7 +193,7 @@ def _process(source: Path, target: Path, parameters: dict) -> Iterator[subproces
 
 
 def _take_note(target: Path, what: str) -> str:
-    """What `main` or the notebook left beside the target, "" if nothing; it is removed."""
+    """Read and remove a note that `main` or the notebook wrote next to the target; "" if there is none."""
     path = target.with_suffix(f".{what}")
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     path.unlink(missing_ok=True)
@@ -201,7 +201,7 @@ def _take_note(target: Path, what: str) -> str:
 
 
 def run(source: Path, target: Path, parameters: dict) -> None:
-    """Execute `source` into `target`, which a failed run leaves partly executed."""
+    """Execute `source` into `target`; after a failure, `target` is partly executed."""
     logging.getLogger("papermill").setLevel(logging.ERROR)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a Ctrl-C leaves behind is no news
     os.environ |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PLATFORM_DIRS": "1"}  # both silence start-up notes
@@ -235,13 +235,13 @@ def _connection() -> dict[str, str]:
 
 
 def _end_with_parent() -> None:
-    """Wait until the parent's end of the pipe is closed, as it is when the parent was killed."""
+    """Exit when the parent's end of the pipe is closed, which also happens if the parent is killed."""
     os.read(sys.stdin.fileno(), 1)
     os._exit(1)
 
 
 def main(source: str, target: str, parameters: str) -> int:
-    """One notebook; beside the target stand what models it used, and what failed, if anything."""
+    """Run one notebook; the models that it used, and its failure if any, are written next to the target."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["MODELS_USED"] = str(Path(target).with_suffix(".models"))
     try:

@@ -1,4 +1,4 @@
-"""From the merged notebook to PDF and page: two exporters of nbconvert, each with its template, then XeLaTeX."""
+"""Convert the merged notebook to PDF and page by two exporters of nbconvert, each with a template, and XeLaTeX."""
 
 import functools
 import importlib.metadata
@@ -21,20 +21,20 @@ from pygments.lexers import PythonLexer, TextLexer
 HERE = Path(__file__).resolve().parent
 NEEDED = ("xelatex", "pandoc")
 INSTALL = "run `make setup` as root, or ask for the Debian packages that `make setup` names"
-MATHJAX = "django-static-mathjax"  # of PyPI's packages the one with MathJax 3 and nothing else
+MATHJAX = "django-static-mathjax"  # the package on PyPI that contains only MathJax 3
 PASSES = 6
-TOGETHER = 16  # a function of fewer lines stays on one page
+TOGETHER = 16  # a function with fewer lines is kept on one page
 
 
 def check_tools(needed: Sequence[str] = NEEDED) -> None:
-    """Raise BuildError if a program is missing."""
+    """Raise BuildError if a required program is missing."""
     missing = [name for name in needed if shutil.which(name) is None]
     if missing:
         raise BuildError(f"{', '.join(missing)} not found, which the report needs: {INSTALL}.")
 
 
 def _export(notebook: nbformat.NotebookNode, to: str) -> tuple[str, dict]:
-    """The notebook in LaTeX or HTML (`to`), and nbconvert's resources: files beside it."""
+    """The notebook in LaTeX or HTML (`to`), and nbconvert's resources, such as its figures."""
     texts: dict[str, str] = {}
     filters = {"prose": lambda text: texts.setdefault(text, ""), "line": functools.partial(re.sub, "^<p>|</p>$", "")}
     filters |= {"number": prose.number, "verdict": _verdict, "code": functools.partial(_code, to)}
@@ -56,7 +56,7 @@ def _verdict(check: dict) -> str:
 
 
 def _code(to: str, code: str, python: bool = True) -> str:
-    """A listing; in LaTeX in the template's environment `Code`, which page ends divide only between functions."""
+    """A listing; in LaTeX in environments `Code` of the template, with page breaks only between functions."""
     lexer, code = PythonLexer() if python else TextLexer(), code.strip("\n")
     if to == "html":
         return pygments.highlight(re.sub(r"\n{3,}", "\n\n", code), lexer, HtmlFormatter(cssclass="code"))
@@ -69,7 +69,7 @@ def _code(to: str, code: str, python: bool = True) -> str:
 
 
 def write_page(notebook: nbformat.NotebookNode, folder: Path) -> Path:
-    """report.html in `folder`; raises BuildError if a text is unsound or a link leads nowhere."""
+    """Write report.html into `folder`; raise BuildError if a text has errors or a link has no target."""
     body, _ = _export(notebook, "html")
     lost = set(re.findall(r'href="#([^"]+)"', body)) - set(re.findall(r'\bid="([^"]+)"', body))
     if lost:
@@ -82,7 +82,7 @@ def write_page(notebook: nbformat.NotebookNode, folder: Path) -> Path:
 
 
 def _mathjax() -> str:
-    """MathJax in one file, which draws formulas as SVG."""
+    """The script of MathJax, in one file, which renders formulas as SVG."""
     try:
         (found,) = (file for file in importlib.metadata.files(MATHJAX) if file.match("es5/tex-svg.js"))
     except importlib.metadata.PackageNotFoundError:
@@ -91,7 +91,7 @@ def _mathjax() -> str:
 
 
 def write_latex(notebook: nbformat.NotebookNode, folder: Path) -> Path:
-    """report.tex and its figures in `folder`."""
+    """Write report.tex and its figures into `folder`."""
     body, resources = _export(notebook, "latex")
     for name, content in resources["outputs"].items():
         (folder / name).write_bytes(content)
@@ -101,14 +101,14 @@ def write_latex(notebook: nbformat.NotebookNode, folder: Path) -> Path:
 
 
 def make_pdf(tex: Path) -> tuple[Path, list[str]]:
-    """The PDF of `tex` and a warning for each line too wide; raises BuildError for anything else that is wrong."""
+    """Make the PDF of `tex`; return it and a warning for each line that is too wide. Raises BuildError for errors."""
     for suffix in (".aux", ".toc", ".out", ".pdf", ".log"):
         tex.with_suffix(suffix).unlink(missing_ok=True)
     before = None
     for _ in range(PASSES):
         _xelatex(tex)
         after = [tex.with_suffix(suffix).read_bytes() for suffix in (".aux", ".toc")]
-        if after == before:  # the numbers of pages have settled
+        if after == before:  # page numbers no longer change
             break
         before = after
     log = tex.with_suffix(".log").read_text(encoding="utf-8", errors="replace")

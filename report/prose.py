@@ -1,4 +1,4 @@
-"""Markdown to LaTeX or HTML, in one run of pandoc; prose.lua resolves our labels, references and citations."""
+"""Convert Markdown to LaTeX or HTML in one run of pandoc; prose.lua resolves labels, references and citations."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from errors import BuildError
 
 HERE = Path(__file__).resolve().parent
-# As Jupyter reads Markdown, plus the raw LaTeX equations that MathJax understands.
+# Markdown as Jupyter reads it, plus the raw LaTeX equations that MathJax understands.
 DIALECT = (
     "markdown+lists_without_preceding_blankline+autolink_bare_uris-blank_before_header-blank_before_blockquote"
     "-auto_identifiers-implicit_figures-fancy_lists-example_lists-citations-yaml_metadata_block-pandoc_title_block"
@@ -19,21 +19,21 @@ DISPLAY_END = r"\\\]|\\end\{(?:equation|align|gather|multline)\*?\}"
 
 
 def convert(texts: list[str], to: str, numbers: dict[str, str]) -> dict[str, str]:
-    """LaTeX or HTML (`to`) of each Markdown text; numbers: of all labels."""
+    """The LaTeX or HTML (`to`) of each Markdown text; numbers: the number of each label."""
     texts = list(dict.fromkeys(texts))
     joined = "".join(f"{text}\n\n```{{={to}}}\n{MARK}\n```\n\n" for text in texts)
     written = _pandoc(joined, to, numbers, f"--from={DIALECT}", "--columns=9999")
     parts = written.split(MARK)
     if len(parts) != len(texts) + 1 or f"```{{={to}}}" in written:
         raise BuildError("A Markdown cell leaves a code block, a comment or an HTML tag open, which swallows the next.")
-    if to == "latex":  # a formula belongs to its sentence, and so does what goes on after it
+    if to == "latex":  # a formula, and the text that follows it, belong to one sentence
         parts = [re.sub(rf"\n{{2,}}(?={DISPLAY})", "\n", part) for part in parts]
         parts = [re.sub(rf"({DISPLAY_END})\n{{2,}}(?=[a-z])", r"\1\n", part) for part in parts]
     return {text: part.strip() for text, part in zip(texts, parts, strict=False)}
 
 
 def sources(texts: list[str], to: str) -> str:
-    """The entries of references.bib that the texts cite, as [Kingma & Welling 2014](#cite-kingma2014)."""
+    """The entries of references.bib that the texts cite by links like [Kingma & Welling 2014](#cite-kingma2014)."""
     keys = sorted({key for text in texts for key in re.findall(r"\(#cite-([^)]+)\)", text)})
     cited = " ".join(f"@{key}" for key in keys)
     options = ("--from=markdown-smart", "--citeproc", f"--bibliography={HERE / 'references.bib'}")
@@ -44,12 +44,12 @@ def sources(texts: list[str], to: str) -> str:
 
 
 def plain(text: object) -> str:
-    """Plain text as Markdown that shows it as it is."""
+    """Markdown that prints a plain text unchanged."""
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>~^$@&\":=])", r"\\\1", " ".join(str(text).split()))
 
 
 def number(value: float | list[float], digits: int = 6) -> str:
-    """A number as Markdown: 1.5, −3, $2\\cdot10^{-9}$; of two numbers the interval."""
+    """A number as Markdown: 1.5, −3, $2\\cdot10^{-9}$; two numbers give an interval."""
     if isinstance(value, list):
         return rf"\[{', '.join(number(end, 4) for end in value)}\]"
     mantissa, _, power = f"{value:.{digits}g}".partition("e")
@@ -59,7 +59,7 @@ def number(value: float | list[float], digits: int = 6) -> str:
 
 
 def _pandoc(text: str, to: str, numbers: dict[str, str], *options: str) -> str:
-    """pandoc's output; LC_ALL, as in the locale C it takes no path beyond ASCII."""
+    """pandoc's output; LC_ALL is set because in the locale C it accepts only ASCII paths."""
     listed = " ".join(f"{label}={number}" for label, number in numbers.items())
     command = ["pandoc", *options, f"--to={'latex-smart' if to == 'latex' else to}", "--wrap=preserve", "--mathjax"]
     command += [f"--lua-filter={HERE / 'prose.lua'}", "--no-highlight"]

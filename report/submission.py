@@ -1,4 +1,4 @@
-"""What is handed in: the report and an archive of the code (`make submission`)."""
+"""Make the files to hand in: the report and an archive of the code (`make submission`)."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ LEFT_OUT = {"build", "__pycache__", "report.pdf", "report.html"}
 
 
 def files(root: Path = ROOT) -> list[Path]:
-    """The code and its papers: no data, no models, no caches, nothing that was made from them."""
+    """The code and its documentation, without data, models, caches and files made from them."""
     found = [path for path in root.iterdir() if path.is_file() and not path.name.startswith(".")]
     found += [path for folder in FOLDERS for path in (root / folder).rglob("*") if path.is_file()]
     kept = [path for path in found if not any(p in LEFT_OUT or p[0] == "." for p in path.relative_to(root).parts)]
@@ -23,7 +23,7 @@ def files(root: Path = ROOT) -> list[Path]:
 
 
 def submit(root: Path = ROOT, target: Path | None = None) -> list[Path]:
-    """Write NAME.pdf and NAME-code.zip into `target`; raises BuildError, and writes nothing, without a report."""
+    """Write NAME.pdf and NAME-code.zip into `target`; without a report, raise BuildError and write nothing."""
     report, target = root / "report" / "report.pdf", target or root / "report" / "build" / "submission"
     if not report.is_file():
         raise BuildError(f"{report} is missing: run `make report` first.")
@@ -36,7 +36,7 @@ def submit(root: Path = ROOT, target: Path | None = None) -> list[Path]:
     os.replace(aside, code)
     pdf.write_bytes(report.read_bytes())
     made = report.stat().st_mtime
-    if late := [path for path in files(root) if path.stat().st_mtime > made + 60]:  # a checkout takes seconds
+    if late := [path for path in files(root) if path.stat().st_mtime > made + 60]:  # a checkout takes a few seconds
         print(f"warning: {late[0].relative_to(root)} was changed after the report was made: run `make report` first.")
     return [pdf, code]
 
