@@ -113,7 +113,7 @@ def table(
 
     frame: numbers, or strings, which are printed unchanged; cells with None or NaN stay empty. formats: one for all
     numbers, or by the name of a column or row: ".2f", ".0%", …; "auto" is `mean_error`; ".3g ± .1g" formats value and
-    error separately. errors: of the same shape, printed as "± error" unless NaN. side: ":--" aligns columns to the left.
+    error separately. errors: of the same shape, printed as "± error" unless NaN. side: ":--" aligns columns left.
     """
     caption = _checked(label, "tab-", caption)
     shown = frame.astype(object).copy()
