@@ -21,7 +21,7 @@ class Inversion:
     objective: Tensor  # (n, restarts): what was minimised, loss + prior ‖z‖²
 
     def best(self) -> Tensor:
-        """The code of least objective for each image, (n, d)."""
+        """The code with the lowest objective for each image, (n, d)."""
         return self.z[torch.arange(len(self.z), device=self.z.device), self.objective.argmin(1)]
 
 
@@ -56,12 +56,12 @@ def invert(
 
 
 def objective(G: nn.Module, x: Tensor, z: Tensor, prior: float = 0.0) -> Tensor:
-    """‖G(z) − x‖² + prior ‖z‖² of codes z (N, d) and images x (N, D): (N,)."""
+    """‖G(z) − x‖² + prior ‖z‖² of codes z (N, d) and images x (N, 784): (N,)."""
     return (G(z).flatten(1) - x).square().sum(1) + prior * z.square().sum(1)
 
 
 def gradient_descent(G: nn.Module, x: Tensor, z: Tensor, steps: int, prior: float = 0.0) -> Tensor:
-    """Minimise the objective over codes z (N, d) by gradient descent (Adam), G frozen."""
+    """Minimise the objective over codes z (N, d) by gradient descent (Adam), with the generator G frozen."""
     z = z.clone().requires_grad_()
     adam = torch.optim.Adam([z], lr=0.1)
     for step in range(steps):
@@ -73,7 +73,7 @@ def gradient_descent(G: nn.Module, x: Tensor, z: Tensor, steps: int, prior: floa
 
 
 def quasi_newton(G: nn.Module, x: Tensor, z: Tensor, evaluations: int, prior: float = 0.0) -> Tensor:
-    """Minimise the objective over codes z (N, d) by BFGS, from the Gauss-Newton Hessian."""
+    """Minimise the objective over codes z (N, d) by BFGS, starting from the Gauss-Newton Hessian."""
     hessian = gauss_newton(G, z, prior) + 0.1 * torch.eye(z.shape[1]).to(z)
     model = BFGS(torch.linalg.inv(hessian))
     return minimise(lambda z, rows: objective(G, x[rows], z, prior), z, model, evaluations, 1e-15).x

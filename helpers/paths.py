@@ -1,4 +1,4 @@
-"""Paths between two codes: curves, their energies, and the path of least energy (a geodesic) with its certificate.
+"""Paths between two codes: curves, their energies, and the path of minimal energy (a geodesic) with its certificate.
 
 A path is a polyline of codes at equal times: (T + 1, d), or (P, T + 1, d) for P of them. A density is what an energy
 averages over time: paths (R, T + 1, d) and the numbers (R,) of the pairs that they join, to values (R, T).
@@ -65,7 +65,7 @@ def decode(generator: Decode, z: Tensor) -> Tensor:
 
 
 def image_cost(generator: Decode, x_a: Tensor, x_b: Tensor) -> Cost:
-    """c(z) = ‖G(z) − x_a‖² + ‖G(z) − x_b‖² of codes (T, d) or (P, T, d), one image at each end or P."""
+    """c(z) = ‖G(z) − x_a‖² + ‖G(z) − x_b‖² of codes (T, d) or (P, T, d), with one pair of end images or P pairs."""
 
     def cost(z: Tensor) -> Tensor:
         images = decode(generator, z)
@@ -90,7 +90,7 @@ def pullback_density(generator: Decode, path: Tensor) -> Tensor:
 def path_energy(generator: Decode, path: Tensor, x_a: Tensor, x_b: Tensor) -> Tensor:
     """U(Z) = ∫ (‖G(Z) − x_a‖² + ‖G(Z) − x_b‖²) ‖Ż‖² dt of a polyline, by midpoint quadrature.
 
-    path (T + 1, d) with T ≥ 2 gives a scalar, (P, T + 1, d) gives (P,); one image at each end or P; ValueError else.
+    path (T + 1, d) with T ≥ 2 gives a scalar, (P, T + 1, d) gives (P,); one pair of images or P; ValueError otherwise.
     """
     require_path(path, x_a, x_b)
     return conformal_density(image_cost(generator, x_a, x_b), path).mean(-1)
@@ -119,7 +119,7 @@ def kinetic_energy(path: Tensor) -> Tensor:
 
 @torch.no_grad()
 def descend(density: Density, start: Tensor, basis: Tensor, evaluations: int, tolerance: float) -> Minimum:
-    """L-BFGS on the energies mean(density) of paths (R, T + 1, d) in lockstep, their ends fixed.
+    """Minimise the energies mean(density) of R paths (R, T + 1, d) with L-BFGS, all at once and with fixed end points.
 
     It moves the inner points from `start` by basis · y, basis (T − 1, K), y at first 0. With `sine_basis` the number of
     evaluations hardly depends on T (the Sobolev gradient, Neuberger 1997). Returns paths in x, gradients in y.
@@ -142,11 +142,11 @@ def descend(density: Density, start: Tensor, basis: Tensor, evaluations: int, to
 
 @dataclass(frozen=True)
 class Geodesic:
-    """A path of least energy and its certificate; for P paths each number is a tensor (P,)."""
+    """A path of minimal energy and its certificate; for P paths each number is a tensor (P,)."""
 
     path: Tensor  # (points, d) or (P, points, d), float64, at constant metric speed
     energy: Tensor
-    lower_bound: Tensor  # no path has less energy
+    lower_bound: Tensor  # no path has a lower energy
     speed_deviation: Tensor  # largest relative deviation of the density from its mean over the path
     descent_deviation: Tensor  # the same before reparametrisation, 0 at an optimum of a smooth energy
     residual: Tensor  # of the discrete Euler-Lagrange equation, ‖δU‖ (∫‖Ż‖²)^½ / 2U in the norm dual to (∫‖Ż‖²)^½
@@ -179,9 +179,9 @@ def shortest_path(
 def pullback_geodesic(
     generator: Decode, z_a: Tensor, z_b: Tensor, points: int = 33, evaluations: int = 150
 ) -> Geodesic:
-    """The path from z_a to z_b, (d,) or (P, d), of least mean `pullback_density`; its bound is ‖G(z_a) − G(z_b)‖².
+    """The path from z_a to z_b, (d,) or (P, d), with minimal mean `pullback_density`; its bound is ‖G(z_a) − G(z_b)‖².
 
-    Far worse conditioned than U: look at `residual` before calling it a geodesic. Codes are whitened by the mean of
+    Far more ill-conditioned than U: look at `residual` before calling it a geodesic. Codes are whitened by the mean of
     JᵀJ over the straight line, J by differences, or the descent would hardly move.
     """
     line = linear_path(*(z.double().reshape(-1, z.shape[-1]) for z in (z_a, z_b)), 9)
@@ -206,7 +206,7 @@ def minimise_energy(
     density: Density, z_a: Tensor, z_b: Tensor, bound: Tensor, points: int, evaluations: int = 300,
     change: float | None = None,
 ) -> Geodesic:  # fmt: skip
-    """The path from z_a to z_b, (d,) or (P, d), of least energy mean(density), for any density of geodesic form.
+    """The path from z_a to z_b, (d,) or (P, d), with minimal energy mean(density), for any density of geodesic form.
 
     The better of two descents, from the straight line and from the spherical interpolation. bound: (P,). evaluations:
     at most, on each grid. change: double the grid until the energy changes by less than this share.
@@ -234,7 +234,7 @@ def minimise_energy(
     residual = (gradient * kinetic_energy(path).sqrt() / (2 * energy)).nan_to_num(0.0)
 
     values, even = density(path, pairs), path
-    for _ in range(2):  # constant speed costs nothing but the grid's error, for min U = L²
+    for _ in range(2):  # at constant speed U = L², up to the error of the grid
         even = constant_speed(even, density(even, pairs).sqrt(), path.shape[1])
     even_values, line = density(even, pairs), linear_path(begin, end, path.shape[1])
     ok = (even_values.mean(1) <= density(line, pairs).mean(1)) & (deviation(even_values) < deviation(values))

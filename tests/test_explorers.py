@@ -95,14 +95,14 @@ def test_inversion_explorer_shows_descents_and_certified_minima(generator: nn.Mo
 @pytest.fixture
 def two_pairs(generator: nn.Module) -> tuple:
     x = torch.rand(2, 2, 1, 28, 28) * 2 - 1
-    routes = {kind: torch.randn(2, 5, 8) for kind in ("straight line", "slerp", "least $U$", "pullback")}
+    routes = {kind: torch.randn(2, 5, 8) for kind in ("straight line", "slerp", "minimiser of $U$", "pullback")}
     load = {"GAN": generator, "other": generator, "broken": nn.Identity()}
     return explorers.path_explorer(list(load), load.get, Classifier(4).eval(), *x, {"GAN": routes}), routes
 
 
 def test_path_explorer_shows_the_frames_of_a_known_pair_both_ways(two_pairs: tuple, generator: nn.Module) -> None:
     explorer, routes = two_pairs
-    assert "least U" in explorer.controls and "$" not in explorer.controls
+    assert "minimiser of U" in explorer.controls and "$" not in explorer.controls
     places = set()
     for k, path in enumerate(routes.values()):
         for ends, shown in (((1, 3), path[1]), ((3, 1), path[1].flip(0))):

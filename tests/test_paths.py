@@ -24,7 +24,7 @@ def small_generator(latent_dim=2):
 
 
 def affine_pair(d=5, size=20):
-    """An isometric affine generator: on it every path of least U and its energy are known."""
+    """An isometric affine generator: on it every minimiser of U and its energy are known."""
     basis = torch.linalg.qr(torch.randn(size, d, dtype=torch.float64))[0]
     z_a, z_b = torch.randn(2, d, dtype=torch.float64)
     return (lambda z: z @ basis.T), z_a, z_b, z_a @ basis.T, z_b @ basis.T
