@@ -65,7 +65,7 @@ def decode(generator: Decode, z: Tensor) -> Tensor:
 
 
 def image_cost(generator: Decode, x_a: Tensor, x_b: Tensor) -> Cost:
-    """c(z) = ‖G(z) − x_a‖² + ‖G(z) − x_b‖² of codes (T, d) or (P, T, d), with one pair of end images or P pairs."""
+    """c(z) = ‖G(z) − x_a‖² + ‖G(z) − x_b‖² of codes (T, d) or (P, T, d), for one pair of images or P."""
 
     def cost(z: Tensor) -> Tensor:
         images = decode(generator, z)
@@ -119,7 +119,7 @@ def kinetic_energy(path: Tensor) -> Tensor:
 
 @torch.no_grad()
 def descend(density: Density, start: Tensor, basis: Tensor, evaluations: int, tolerance: float) -> Minimum:
-    """Minimise the energies mean(density) of R paths (R, T + 1, d) with L-BFGS, all at once and with fixed end points.
+    """Minimise mean(density) of R paths (R, T + 1, d) by L-BFGS, all at once and with fixed end points.
 
     It moves the inner points from `start` by basis · y, basis (T − 1, K), y at first 0. With `sine_basis` the number of
     evaluations hardly depends on T (the Sobolev gradient, Neuberger 1997). Returns paths in x, gradients in y.
