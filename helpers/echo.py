@@ -52,7 +52,7 @@ def echo_cycle(m: Tensor, s: Tensor, depth: int) -> Tensor:
 
 
 def compose(outer: tuple[Tensor, Tensor], inner: tuple[Tensor, Tensor], length: int) -> tuple[Tensor, Tensor]:
-    """Compose two maps (a, b): z ↦ a + b z for each row; the inner one starts `length` rows after the outer one."""
+    """Compose two maps (a, b): z ↦ a + b z for each row; the inner one starts `length` rows later."""
     a, b = outer
     return torch.addcmul(a, b, inner[0].roll(-length, 0)), b * inner[1].roll(-length, 0)
 
