@@ -31,7 +31,7 @@ def saturating_loss(fake_scores: Tensor) -> Tensor:
 
 
 def critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """−(mean score of real − mean score of fake), scores (B,) (Arjovsky et al. 2017, algorithm 1)."""
+    """Mean score of generated images minus that of real ones, scores (B,) (Arjovsky et al. 2017, algorithm 1)."""
     return fake_scores.mean() - real_scores.mean()
 
 
@@ -43,11 +43,11 @@ LOSSES = {  # of the critic and of the generator
 
 
 def gradient_penalty(D: Critic, real: Tensor, fake: Tensor, rng: Generator | None = None) -> Tensor:
-    """E (‖∇D(x̂)‖ − 1)², x̂ uniform on segments from fake to real (Gulrajani et al. 2017, eq. 3).
+    """E (‖∇D(x̂)‖ − 1)² with x̂ uniform on segments from fake to real images (Gulrajani et al. 2017, eq. 3).
 
-    Of a LeakyReLU critic the gradient is a product of weights, wᵀ…M₂W₂M₁W₁. The masks Mₖ hold the slopes, 1 or SLOPE,
-    at each x̂: constants almost everywhere, so one backward pass through the product gives the exact weight gradient.
-    Raises ValueError for another kind of critic.
+    The gradient of a LeakyReLU critic is a product, wᵀ…M₂W₂M₁W₁. The diagonal matrices Mₖ hold the slopes, 1 or SLOPE,
+    at x̂. They are constant almost everywhere, so one backward pass through the product gives the exact weight gradient.
+    Raises ValueError for any other kind of critic.
     """
     if not isinstance(D, Critic) or {*map(type, D.net)} - {nn.Flatten, nn.Linear, nn.LeakyReLU}:
         raise ValueError("D must be a Critic of linear layers and LeakyReLUs, with no other layer.")
@@ -62,11 +62,11 @@ def gradient_penalty(D: Critic, real: Tensor, fake: Tensor, rng: Generator | Non
     gradient = last.weight.expand(len(x), -1)
     for layer, mask in zip(reversed(hidden), reversed(masks), strict=True):
         gradient = (gradient * mask) @ layer.weight
-    norm = gradient.to(real.dtype).square().sum(1)  # autocast's gradient is bfloat16
-    return ((norm + 1e-12).sqrt() - 1).square().mean()  # 1e-12: the root's gradient is infinite at 0
+    norm = gradient.to(real.dtype).square().sum(1)  # under autocast the gradient is in bfloat16
+    return ((norm + 1e-12).sqrt() - 1).square().mean()  # 1e-12 because the root has an infinite gradient at 0
 
 
-@torch.enable_grad()  # whatever the caller's mode
+@torch.enable_grad()  # also if the caller has disabled gradients
 def r1_penalty(critic: nn.Module, real: Tensor) -> Tensor:
     """E ‖∇D(x)‖² at real images x (B, 1, 28, 28) (Mescheder et al. 2018, eq. 9)."""
     x = real.detach().requires_grad_()
@@ -85,7 +85,7 @@ def random_shift(images: Tensor, size: int, rng: Generator | None = None) -> Ten
 
 
 def interpolate(real: Tensor, fake: Tensor, rng: Generator | None = None) -> Tensor:
-    """x̂ = ε real + (1 − ε) fake with one ε ~ U(0, 1) for each image, detached."""
+    """x̂ = ε real + (1 − ε) fake with one ε ~ U(0, 1) for each image, without gradients."""
     epsilon = torch.rand(len(real), 1, 1, 1, generator=rng, device=real.device, dtype=real.dtype)
     return torch.lerp(fake.detach(), real.detach(), epsilon)
 
@@ -148,7 +148,7 @@ CONFIGS = {"gan": GanConfig(), "wgan-gp": WGAN_GP, "r1": R1, "best": BEST, "path
 
 
 def train(config: GanConfig, name: str = "gan") -> store.Trained:
-    """The model of this name and config, stored or trained now, with the modules `config.keep`."""
+    """The model with this name and config (its modules `config.keep`): loaded if it is stored, otherwise trained."""
     with store.training(name, asdict(config), lambda: _initial_state(config)) as run:
         state, networks, rng = run.state, run.state.networks(), run.state.rng
         G, G_ema = networks["raw_generator"], networks["generator"]
@@ -157,7 +157,7 @@ def train(config: GanConfig, name: str = "gan") -> store.Trained:
             steps = len(images) // config.batch_size
             order = torch.randperm(len(images), generator=rng, device=device())
             if config.base:
-                G.eval()  # BatchNorm frozen: the function that is trained is the very one that is used
+                G.eval()  # freeze BatchNorm, so that training and evaluation use the same function
             if "encoder" in networks and epoch == 0:
                 networks["encoder"].warm_up(G, images, rng)
             for step, batch in enumerate(order.split(config.batch_size)[:steps], start=epoch * steps):
@@ -176,10 +176,10 @@ def train(config: GanConfig, name: str = "gan") -> store.Trained:
 
 
 def train_step(state: State, config: GanConfig, x: Tensor, z: Tensor, step: int) -> dict[str, Tensor]:
-    """A step of D on real images x (B, 1, 28, 28) and generated ones G(z), then a step of G.
+    """One discriminator step on real images x (B, 1, 28, 28) and generated images G(z), followed by one generator step.
 
-    step: its number; R1 is not computed in every step. Returns the losses, their terms, and the share of images that
-    the critic gives the right sign.
+    step: its number; the R1 penalty is not computed in every step. Returns the losses, their terms, and the share of
+    images whose score has the correct sign.
     """
     networks, optimizers, losses = state.networks(), state.optimizers, {}
     G, D = networks["raw_generator"], networks["critic"]
@@ -216,7 +216,7 @@ def path_terms(state: State, config: GanConfig, x: Tensor, losses: dict[str, Ten
 
 
 def take_step(loss: Tensor, optimizer: torch.optim.Optimizer, retain_graph: bool = False) -> None:
-    """One step of the optimiser down the loss; no other weights get a gradient."""
+    """One optimiser step on the loss; gradients are computed only for the parameters of this optimiser."""
     optimizer.zero_grad()
     loss.backward(inputs=optimizer.param_groups[0]["params"], retain_graph=retain_graph)
     optimizer.step()

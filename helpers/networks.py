@@ -1,4 +1,4 @@
-"""The networks of the GAN questions: generators by both recipes of the hand-out, and two critics."""
+"""The networks of the GAN questions: generators with both architectures of the hand-out, and two critics."""
 
 from torch import Tensor, nn
 
@@ -7,7 +7,7 @@ GENERATORS = ("conv", "conv-refined", "mlp-default", "mlp-he", "mlp-batchnorm")
 
 
 class Generator(nn.Module):
-    """The hand-out's second recipe: codes (B, latent_dim) to images (B, 1, 28, 28) in [−1, 1]."""
+    """The hand-out's second architecture: maps codes (B, latent_dim) to images (B, 1, 28, 28) in [−1, 1]."""
 
     def __init__(self, latent_dim: int = 64, width: int = 256, channels: int = 16):
         super().__init__()
@@ -36,7 +36,7 @@ class RefinedGenerator(Generator):
 
 
 class MLPGenerator(nn.Module):
-    """The hand-out's first recipe: [Linear → LeakyReLU] × 4 of growing widths, then Linear → tanh.
+    """The hand-out's first architecture: [Linear → LeakyReLU] × 4 of growing widths, then Linear → tanh.
 
     start: "default" (PyTorch's initialisation), "he" (variance 2 / (1 + SLOPE²) / inputs, He et al. 2015), or
     "batchnorm" (PyTorch's, with BatchNorm after each hidden linear layer).
@@ -58,7 +58,7 @@ class MLPGenerator(nn.Module):
 
 
 class Critic(nn.Module):
-    """The fully connected discriminator or critic: images (B, 1, 28, 28) to logits or scores (B,)."""
+    """The fully connected discriminator or critic: maps images (B, 1, 28, 28) to logits or scores (B,)."""
 
     def __init__(self, widths: tuple[int, ...] = (512, 256)):
         super().__init__()
@@ -72,7 +72,7 @@ class Critic(nn.Module):
 
 
 class ConvCritic(nn.Module):
-    """A convolutional discriminator, 28×28 → 14×14 → 7×7 → linear: images (B, 1, 28, 28) to (B,)."""
+    """A convolutional discriminator, 28×28 → 14×14 → 7×7 → linear: maps images (B, 1, 28, 28) to (B,)."""
 
     def __init__(self, channels: int = 32, hidden: int = 128):
         super().__init__()
