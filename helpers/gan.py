@@ -31,7 +31,7 @@ def saturating_loss(fake_scores: Tensor) -> Tensor:
 
 
 def critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """Mean score of generated images minus that of real ones, scores (B,) (Arjovsky et al. 2017, algorithm 1)."""
+    """Mean score of generated minus that of real images, scores (B,) (Arjovsky et al. 2017, algorithm 1)."""
     return fake_scores.mean() - real_scores.mean()
 
 
@@ -148,7 +148,7 @@ CONFIGS = {"gan": GanConfig(), "wgan-gp": WGAN_GP, "r1": R1, "best": BEST, "path
 
 
 def train(config: GanConfig, name: str = "gan") -> store.Trained:
-    """The model with this name and config (its modules `config.keep`): loaded if it is stored, otherwise trained."""
+    """The model with this name and config (its modules `config.keep`): loaded if stored, otherwise trained."""
     with store.training(name, asdict(config), lambda: _initial_state(config)) as run:
         state, networks, rng = run.state, run.state.networks(), run.state.rng
         G, G_ema = networks["raw_generator"], networks["generator"]
@@ -176,7 +176,7 @@ def train(config: GanConfig, name: str = "gan") -> store.Trained:
 
 
 def train_step(state: State, config: GanConfig, x: Tensor, z: Tensor, step: int) -> dict[str, Tensor]:
-    """One discriminator step on real images x (B, 1, 28, 28) and generated images G(z), followed by one generator step.
+    """A discriminator step on real images x (B, 1, 28, 28) and generated ones G(z), then a generator step.
 
     step: its number; the R1 penalty is not computed in every step. Returns the losses, their terms, and the share of
     images whose score has the correct sign.
