@@ -176,7 +176,7 @@ def train(config: GanConfig, name: str = "gan") -> store.Trained:
 
 
 def train_step(state: State, config: GanConfig, x: Tensor, z: Tensor, step: int) -> dict[str, Tensor]:
-    """A discriminator step on real images x (B, 1, 28, 28) and generated ones G(z), then a generator step.
+    """A discriminator step on real images x (B, 1, 28, 28) and samples G(z), then a generator step.
 
     step: its number; the R1 penalty is not computed in every step. Returns the losses, their terms, and the share of
     images whose score has the correct sign.
