@@ -43,7 +43,7 @@ LOSSES = {  # of the critic and of the generator
 
 
 def gradient_penalty(D: Critic, real: Tensor, fake: Tensor, rng: Generator | None = None) -> Tensor:
-    """E (‖∇D(x̂)‖ − 1)² with x̂ uniform on segments from fake to real images (Gulrajani et al. 2017, eq. 3).
+    """E (‖∇D(x̂)‖ − 1)² with x̂ uniform on segments from fake to real (Gulrajani et al. 2017, eq. 3).
 
     The gradient of a LeakyReLU critic is a product, wᵀ…M₂W₂M₁W₁. The diagonal matrices Mₖ hold the slopes, 1 or SLOPE,
     at x̂. They are constant almost everywhere, so one backward pass through the product gives the exact weight gradient.
@@ -63,7 +63,7 @@ def gradient_penalty(D: Critic, real: Tensor, fake: Tensor, rng: Generator | Non
     for layer, mask in zip(reversed(hidden), reversed(masks), strict=True):
         gradient = (gradient * mask) @ layer.weight
     norm = gradient.to(real.dtype).square().sum(1)  # under autocast the gradient is in bfloat16
-    return ((norm + 1e-12).sqrt() - 1).square().mean()  # 1e-12 because the root has an infinite gradient at 0
+    return ((norm + 1e-12).sqrt() - 1).square().mean()  # 1e-12: the root has an infinite gradient at 0
 
 
 @torch.enable_grad()  # also if the caller has disabled gradients
@@ -148,7 +148,7 @@ CONFIGS = {"gan": GanConfig(), "wgan-gp": WGAN_GP, "r1": R1, "best": BEST, "path
 
 
 def train(config: GanConfig, name: str = "gan") -> store.Trained:
-    """The model with this name and config (its modules `config.keep`): loaded if stored, otherwise trained."""
+    """The model with this name and config (modules `config.keep`): loaded if stored, otherwise trained."""
     with store.training(name, asdict(config), lambda: _initial_state(config)) as run:
         state, networks, rng = run.state, run.state.networks(), run.state.rng
         G, G_ema = networks["raw_generator"], networks["generator"]
