@@ -28,6 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Server]:
     papermill.execute_notebook(ROOT / "notebooks" / NAME, target, parameters, prepare_only=True)
     saved = nbformat.v4.new_output("display_data", {"text/html": film_html({"x": torch.zeros(20, 2, 28, 28)}, "t")})
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[saved])])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}  # else it asks for one
     nbformat.write(notebook, folder / "notebooks" / SAVED)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODELS", str(folder / "models"))
@@ -58,7 +59,7 @@ def test_the_server_listens_on_this_machine_alone(server: lab.Server) -> None:
 
 def test_a_film_in_a_saved_notebook_shows_one_frame_before_it_is_trusted(chromium: None, server: lab.Server) -> None:
     with lab.browser() as page:
-        page.goto(server.address(f"lab/tree/{SAVED}"))
+        page.goto(server.address(f"lab/workspaces/other/tree/{SAVED}"))  # the default one reopens it for the next test
         film = page.locator(".jp-OutputArea-output .film")
         film.wait_for()
         page.evaluate("async () => { await jupyterapp.shell.currentWidget.sessionContext.ready }")
