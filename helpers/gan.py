@@ -86,6 +86,9 @@ def random_shift(images: Tensor, size: int, rng: Generator | None = None) -> Ten
 
 def interpolate(real: Tensor, fake: Tensor, rng: Generator | None = None) -> Tensor:
     """x̂ = ε real + (1 − ε) fake with one ε ~ U(0, 1) for each image, without gradients."""
+    if not (real.is_floating_point() and real.dtype == fake.dtype and real.shape == fake.shape):
+        found = f"{real.dtype} {tuple(real.shape)} and {fake.dtype} {tuple(fake.shape)}"
+        raise ValueError(f"real and fake images must have one floating dtype and one shape, not {found}.")
     epsilon = torch.rand(len(real), 1, 1, 1, generator=rng, device=real.device, dtype=real.dtype)
     return torch.lerp(fake.detach(), real.detach(), epsilon)
 

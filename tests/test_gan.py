@@ -86,6 +86,12 @@ def test_the_penalty_refuses_a_critic_of_which_its_product_is_not_the_gradient(l
             gan.gradient_penalty(critic, *torch.randn(2, 16, 1, 28, 28))
 
 
+def test_the_penalty_refuses_images_of_bytes_or_unlike_shapes():
+    for real, fake in [(torch.zeros(4, 1, 28, 28, dtype=torch.uint8),) * 2, torch.randn(8, 1, 28, 28).split([5, 3])]:
+        with pytest.raises(ValueError, match="one floating dtype and one shape, not"):
+            gan.gradient_penalty(Critic(), real, fake)
+
+
 def test_the_penalty_has_the_same_value_without_gradients():
     critic, (real, fake) = Critic(), torch.randn(2, 16, 1, 28, 28)
     value = gan.gradient_penalty(critic, real, fake, torch.Generator().manual_seed(0))
