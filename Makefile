@@ -40,7 +40,7 @@ test: setup chromium lint ## check the style, then run all tests, two at a time
 	@$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 benchmark: $(ENVIRONMENT) ## time the GANs' training and inversion (nothing passes or fails)
-	@for name in gan inversion; do TQDM_DISABLE=1 $(RUN) tests/benchmark_$$name.py; done
+	@for name in gan inversion; do TQDM_DISABLE=1 $(RUN) tests/tools/benchmark_$$name.py; done
 
 notebooks: $(ENVIRONMENT) ## open JupyterLab, reachable only from this machine
 	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)

@@ -1,4 +1,4 @@
-"""Device, precision, timing, and validation of numeric settings."""
+"""Device, precision, timing, evaluation in batches, and validation of numeric settings."""
 
 import contextlib
 import math
@@ -10,6 +10,7 @@ from numbers import Integral, Real
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 torch.backends.cudnn.allow_tf32 = False  # torch's default keeps 10 bits in convolutions, and inversions stop too early
 
@@ -53,6 +54,12 @@ def seconds(run: Callable[[], object], repeats: int = 4) -> float:
     """The shortest wall time of `run()` in several repeats, including the work on the GPU."""
     synchronize = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     return min(timeit.repeat(lambda: (run(), synchronize()), setup=synchronize, repeat=repeats, number=1))
+
+
+@torch.no_grad()
+def in_batches(network: Callable[[Tensor], Tensor], inputs: Tensor, size: int = 1000) -> Tensor:
+    """network(inputs), computed without gradients and in batches of `size` rows."""
+    return torch.cat([network(part) for part in inputs.split(size)])
 
 
 def require_count(minimum: int = 1, **numbers: int) -> None:

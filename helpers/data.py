@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from helpers.compute import device
-from helpers.store import ROOT, write_atomically
+from helpers.files import ROOT, write_atomically
 
 DATA = ROOT / "data"
 RAW_MD5 = {  # of the unpacked bytes, since gzip can compress the same bytes in different ways

@@ -11,7 +11,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from helpers import data, store
-from helpers.compute import device, require_count
+from helpers.compute import device, in_batches, require_count
 
 NAMES = {  # the names of the scores in tables
     "frechet": "Fréchet", "kernel": "kernel × 1000", "precision": "precision", "recall": "recall",
@@ -64,12 +64,6 @@ def train_classifier(epochs: int = 8, seed: int = 0, images: int = 60_000, chann
                 total += loss.item()
             run.log({"loss": total / len(batches)})
     return _classifiers.setdefault(run.trained.record["sha256"], run.trained)
-
-
-@torch.no_grad()
-def in_batches(network: nn.Module, inputs: Tensor, size: int = 1000) -> Tensor:
-    """network(inputs), computed without gradients and in batches of `size` rows."""
-    return torch.cat([network(part) for part in inputs.split(size)])
 
 
 def sample(generator: nn.Module, count: int, seed: int = 0) -> Tensor:

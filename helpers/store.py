@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from helpers.compute import device, device_name, require_count
+from helpers.files import ROOT, write_atomically
 
-ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT_SECONDS = 20.0
 AT = "tensor at"  # in a checkpoint's JSON, refers to a tensor in the same file
 SCHEDULER_SECONDS = 10  # the longest wait for a Dask scheduler to respond
@@ -254,14 +254,3 @@ def folder() -> Path:
 def config_hash(config: dict) -> str:
     """Twelve hexadecimal digits that name a configuration."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a temporary file, then rename it to `path`: others read the old content or the new, never a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

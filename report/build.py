@@ -14,7 +14,7 @@ import filelock
 import merge
 from errors import BuildError
 
-from helpers import store
+from helpers.files import write_atomically
 
 HERE = Path(__file__).resolve().parent
 
@@ -66,7 +66,7 @@ def build(options: argparse.Namespace) -> None:
         print(f"{'page and PDF':32} {time.monotonic() - begin:7.1f} s", flush=True)
         targets = [options.output.resolve().with_suffix(file.suffix) for file in made]
         for file, target in zip(made, targets, strict=True):
-            store.write_atomically(target, file.read_bytes())
+            write_atomically(target, file.read_bytes())
         note.unlink(missing_ok=True)
         for line in wide:
             print(f"warning: a line too wide by {line}")

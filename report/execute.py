@@ -88,22 +88,34 @@ def _alike(value: object, default: object) -> bool:
 def fingerprint(notebook: Path, parameters: dict) -> str:
     """A hash of all but models that determines a notebook's outputs: cells, parameters, helpers, libraries, machine."""
     cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, as_version=4).cells]
-    helpers_used = _imported("\n".join(source for kind, source in cells if kind == "code"), set())
-    code = [part.read_text("utf-8") for path in sorted(helpers_used) for part in sorted(HELPERS.glob(path.stem + ".*"))]
+    used = _imported("\n".join(source for kind, source in cells if kind == "code"), set())
+    code = [part.read_text("utf-8") for path in sorted(used) for part in sorted(path.parent.glob(path.stem + ".*"))]
     versions = [importlib.metadata.version(name) for name in LIBRARIES]
     return hashlib.sha256(json.dumps([cells, parameters, code, versions, device_name()]).encode()).hexdigest()
 
 
 def _imported(code: str, seen: set[Path]) -> set[Path]:
-    """The files of `helpers` that the code imports by `from helpers…`, directly or through other files."""
+    """The files of `helpers` that the code imports in any form, directly or through other files, with its packages."""
     for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "helpers":
-            for name in node.module.split(".")[1:] or [alias.name for alias in node.names]:
-                path = HELPERS / f"{name}.py"
-                if path.is_file() and path not in seen:
-                    seen.add(path)
-                    _imported(path.read_text(encoding="utf-8"), seen)
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            first, *parts = name.split(".")
+            if first == "helpers":
+                _follow(parts, seen)
     return seen
+
+
+def _follow(parts: list[str], seen: set[Path]) -> None:
+    """Add to `seen` the file of the module helpers.PARTS, those of the packages around it, and what they import."""
+    packages = [HELPERS.joinpath(*parts[:depth], "__init__.py") for depth in range(len(parts) + 1)]
+    for path in [*packages, HELPERS.joinpath(*parts).with_suffix(".py")]:
+        if path.is_file() and path not in seen:
+            seen.add(path)
+            _imported(path.read_text(encoding="utf-8"), seen)
 
 
 def recall(executed: Path, mark: str) -> float | None:

@@ -105,7 +105,7 @@ class Workshop:
         notebook.cells = [
             make.new_markdown_cell(f"# 1. Notebook {name}"),
             make.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
-            make.new_code_cell("from helpers import publish"),
+            make.new_code_cell("from helpers.show import publish"),
             *map(make.new_code_cell, cells),
         ]
         nbformat.write(notebook, path)

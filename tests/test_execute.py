@@ -30,11 +30,15 @@ def test_cells_parameters_helpers_and_models_decide_what_runs_again(workshop: Wo
 
 def test_a_notebook_depends_on_the_helpers_it_imports_and_the_scripts_beside_them(workshop, monkeypatch) -> None:
     found = {path.stem for path in execute._imported("from helpers import gan", set())}
-    assert {"gan", "store", "compute", "networks"} <= found and "echo" not in found
+    assert {"gan", "store", "compute", "networks", "__init__"} <= found and "echo" not in found
+    for form in ("import helpers.gan as gan", "import helpers.gan", "from helpers.gan import train"):
+        assert {path.stem for path in execute._imported(form, set())} == found
+    shown = {path.relative_to(execute.HELPERS).as_posix() for path in execute._imported("import helpers.show", set())}
+    assert shown == {"__init__.py", "show/__init__.py"}
     monkeypatch.setattr(execute, "HELPERS", shutil.copytree(execute.HELPERS, workshop.folder / "helpers"))
-    source = workshop.write("01_film", "from helpers import player")
+    source = workshop.write("01_film", "from helpers.show import strips")
     before = execute.fingerprint(source, {})
-    with open(execute.HELPERS / "player.js", "a") as script:
+    with open(execute.HELPERS / "show" / "strips.js", "a") as script:
         script.write("// changed")
     assert execute.fingerprint(source, {}) != before
 

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_player import ink, names, sheets
+from test_strips import ink, names, sheets
 from torch import nn
 
-from helpers import beta_vae, explorers, inversion
+from helpers import beta_vae, inversion
 from helpers.evaluation import Classifier
 from helpers.networks import Generator
+from helpers.show import explorers
 
 
 @pytest.fixture

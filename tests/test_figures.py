@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from helpers import figures
+from helpers.show import figures
 
 
 @pytest.mark.parametrize("name", figures.COLOURS)

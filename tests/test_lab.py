@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import ROOT, wait_for
 
-from helpers.player import film_html
+from helpers.show.strips import film_html
 
 NAME, SAVED = "07_latent_paths.ipynb", "saved.ipynb"
 

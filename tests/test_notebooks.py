@@ -1,4 +1,4 @@
-"""The form of notebooks and code: no outputs, one parameters cell, one heading, short cells, small modules."""
+"""The form of notebooks and code: no outputs, one parameters cell, one heading, short cells; who imports whom."""
 
 import ast
 import statistics
@@ -14,7 +14,6 @@ from packaging.requirements import Requirement
 
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in execute.find(ROOT / "notebooks")}
 CELL_LINES, CELL_MEDIAN = 25, 10
-FOLDERS = [("helpers", 18, 2700), ("report", 8, 900)]  # so many modules and lines at most: they may fall, not grow
 
 
 @pytest.fixture(params=NOTEBOOKS)
@@ -74,27 +73,35 @@ def test_a_count_below_one_is_refused_by_the_set_up_cell(notebook: nbformat.Note
                 exec(f"{parameters.source}\n{name} = -1\n{set_up.source}", {})
 
 
-@pytest.mark.parametrize(("folder", "modules", "lines"), FOLDERS)
-def test_the_code_stays_small(folder: str, modules: int, lines: int) -> None:
-    paths = [path for path in (ROOT / folder).glob("*.py") if path.name != "__init__.py"]
-    assert len(paths) <= modules and not {"utils", "common", "misc"} & {path.stem for path in paths}
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths) <= lines
+MODULES = {
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path
+    for path in (ROOT / "helpers").rglob("*.py")
+}
 
 
-def imports(path: Path) -> set[str]:
-    """The helpers that a helper imports at its top."""
-    found = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "helpers":
-            found |= {node.module.split(".")[1]} if "." in node.module else {alias.name for alias in node.names}
-    return found
+def imports(path: Path, everywhere: bool = False) -> set[str]:
+    """The modules of `helpers` that a file imports at its top or, if `everywhere`, also inside functions."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), set()
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found & MODULES.keys()
 
 
 def test_helpers_import_each_other_in_no_circle() -> None:
-    needs = {path.stem: imports(path) for path in (ROOT / "helpers").glob("*.py")}
+    needs = {name: imports(path) for name, path in MODULES.items()}
     while free := [name for name, wanted in needs.items() if not wanted & needs.keys()]:
         needs = {name: wanted for name, wanted in needs.items() if name not in free}
     assert not needs
+
+
+def test_nothing_outside_show_imports_it() -> None:
+    outside = {name: path for name, path in MODULES.items() if not name.startswith("helpers.show")}
+    assert len(outside) > 10 and not {"helpers.utils", "helpers.common", "helpers.misc"} & MODULES.keys()
+    guilty = {name: imports(path, everywhere=True) for name, path in outside.items()}
+    assert not {name for name, wanted in guilty.items() if any(one.startswith("helpers.show") for one in wanted)}
 
 
 CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}  # where conda-forge's name is not PyPI's

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import figures, publish
+from helpers.show import figures, publish
 
 
 @pytest.fixture

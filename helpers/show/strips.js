@@ -1,4 +1,4 @@
-// A film is HTML from player.film_html: this lets its slider and its play button move it, in the browser alone.
+// A film is HTML from strips.film_html: this lets its slider and its play button move it, in the browser alone.
 function play(film) {
   const [slider, button, name] = ["input", "button", "output"].map(tag => film.querySelector(tag));
   const names = JSON.parse(film.dataset.names), sheets = film.querySelectorAll(".sheet");

@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers import player
+from helpers.show import strips
 
 
 def sheets(shown: str) -> list[np.ndarray]:
@@ -33,17 +33,17 @@ def ink(images: torch.Tensor) -> np.ndarray:
 
 def test_a_sheet_holds_every_pixel_frame_below_frame() -> None:
     images = torch.rand(2, 3, 4, 28, 28) * 2.2 - 1.1  # beyond [−1, 1] it is as dark or light as can be
-    one_row, rows = sheets(player.film_html({"one row": images[:, 0], "rows": images}, "t"))
+    one_row, rows = sheets(strips.film_html({"one row": images[:, 0], "rows": images}, "t"))
     assert (one_row.reshape(2, 28, 4, 28).swapaxes(1, 2) == ink(images[:, 0])).all()
     assert (rows.reshape(2, 3, 28, 4, 28).swapaxes(2, 3) == ink(images)).all()
 
 
 def test_frames_have_the_names_given_or_numbers_and_one_frame_needs_no_slider() -> None:
     images = torch.zeros(2, 1, 28, 28)
-    shown = player.film_html({"a & b": images, "still": images[:1]}, "β", ["one", '"two" & more'])
+    shown = strips.film_html({"a & b": images, "still": images[:1]}, "β", ["one", '"two" & more'])
     assert names(shown) == [["one", '"two" & more']] and "a &amp; b" in shown and "<label>β" in shown
-    assert names(player.film_html({"x": images}, "t")) == [["1 of 2", "2 of 2"]]
-    assert "<label hidden>" in player.film_html({"x": images[:1]}, "t")
+    assert names(strips.film_html({"x": images}, "t")) == [["1 of 2", "2 of 2"]]
+    assert "<label hidden>" in strips.film_html({"x": images[:1]}, "t")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_frames_have_the_names_given_or_numbers_and_one_frame_needs_no_slider() 
 )  # fmt: skip
 def test_strips_names_and_curves_of_a_film_have_one_length(lengths: tuple[int, ...], more: dict) -> None:
     with pytest.raises(ValueError, match="one length"):
-        player.film_html({str(k): torch.zeros(length, 1, 28, 28) for k, length in enumerate(lengths)}, "t", **more)
+        strips.film_html({str(k): torch.zeros(length, 1, 28, 28) for k, length in enumerate(lengths)}, "t", **more)
 
 
 def test_points_lie_on_the_curves() -> None:
@@ -63,7 +63,7 @@ def test_points_lie_on_the_curves() -> None:
     ax = fig.subplots()
     ax.plot([0, 1], [0, 1])
     curve = (ax, [0.2, 0.8, 0.8], [0.5, 0.5, np.nan], "#ff0000")
-    shown = player.film_html({"x": torch.zeros(3, 1, 28, 28)}, "t", fig=fig, curves=[curve])
+    shown = strips.film_html({"x": torch.zeros(3, 1, 28, 28)}, "t", fig=fig, curves=[curve])
     left, right, nowhere = json.loads(re.search(r'data-places="([^"]+)"', shown)[1])
     fig.draw_without_rendering()
     box = ax.get_position()
@@ -77,8 +77,8 @@ def test_a_control_moves_the_films_and_a_button_comes_first() -> None:
         return f"film {values['Model'] + len(pressed)}"
 
     pressed = []
-    controls = player.choice("Model", ["a", "b < c"]) + player.dial("Step", 3.0)
-    widget = player.Player(controls, {"Model": 0, "Step": 0}, show, lambda _: pressed.append(1 / (len(pressed) - 2)))
+    controls = strips.choice("Model", ["a", "b < c"]) + strips.dial("Step", 3.0)
+    widget = strips.Player(controls, {"Model": 0, "Step": 0}, show, lambda _: pressed.append(1 / (len(pressed) - 2)))
     assert widget.films == "film 0" and "b &lt; c" in widget.controls and 'min="-3.0"' in widget.controls
     widget.values = {"Model": 1, "Step": 0}
     assert widget.films == "film 1"

@@ -1,6 +1,6 @@
 """Whether executed notebooks say the same again.
 
-`python tests/compare_runs.py FOLDER OTHER` compares the executed notebooks of two builds: figures, tables, checks
+`python tests/tools/compare_runs.py FOLDER OTHER` compares the executed notebooks of two builds: figures, tables, checks
 and answers by name, prose by order. With one folder, a reduced one, it runs each of its notebooks once more, the last
 first, each alone with an empty store, and compares with that: nothing may depend on order or leftovers.
 """

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from helpers.player import Curve, film_html
+from helpers.show.strips import Curve, film_html
 
 
 def _publish(data: dict, kind: str, **facts) -> None:

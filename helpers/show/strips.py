@@ -1,4 +1,4 @@
-"""Images, curves and text with a slider: HTML for both the report's page and the notebooks, with player.js."""
+"""Images, curves and text with a slider: HTML for both the report's page and the notebooks, with strips.js."""
 
 import base64
 import html

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.func import jacfwd
 
-from helpers import evaluation, paths
+from helpers import paths
 from helpers.beta_vae import BetaVAE, EchoVAE
 from helpers.certificate import KINDS
-from helpers.compute import one_thread
-from helpers.figures import COLOURS
+from helpers.compute import in_batches, one_thread
 from helpers.inversion import STEPS, gradient_descent, invert, quasi_newton
-from helpers.player import Curve, Player, choice, dial, film_html
+from helpers.show.figures import COLOURS
+from helpers.show.strips import Curve, Player, choice, dial, film_html
 from helpers.store import Trained
 
 COLUMNS = 5  # test images shown for each β
@@ -203,7 +203,7 @@ def path_film(G: nn.Module, classifier: nn.Module, path: Tensor, x_a: Tensor, x_
     images, t = G(path), torch.linspace(0, 1, len(path))
     cost = paths.image_cost(G, x_a, x_b)(path.unsqueeze(0))[0].cpu() / (0.5 * (x_a - x_b).square().sum().item())
     radius = path.norm(dim=1).cpu() / math.sqrt(path.shape[1])
-    probability, digit = evaluation.in_batches(classifier, images).softmax(1).cpu().max(1)
+    probability, digit = in_batches(classifier, images).softmax(1).cpu().max(1)
     fig, axes = chart(3, 3.6, 3.4)
     rows = {"$c$ / lower bound": cost, r"$\Vert Z\Vert/\sqrt{d}$": radius, "probability": probability}
     for ax, (label, values) in zip(axes, rows.items(), strict=True):
