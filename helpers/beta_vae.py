@@ -6,61 +6,73 @@ over pixels in [0, 1] or, for images of zeros and ones, the Bernoulli negative l
 
 import functools
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
+from itertools import pairwise
+from typing import Annotated
 
 import torch
-from torch import Generator, Tensor, nn
+from pydantic import Field
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from helpers import data, store
-from helpers.compute import device, require_count, require_nonnegative
+from helpers.compute import device
+from helpers.config import AsTuple, Count, CountOrZero, Nonnegative, Positive, configuration, or_dictionary
 from helpers.echo import echo_depth, echo_rate, echo_sample
 
 
-@dataclass(frozen=True)
+@configuration
 class EchoConfig:
-    """The encoder's outputs a, b give m = bound · tanh(a / stretch) and s = clip · sigmoid(b) of z = m + s·z₁."""
+    """The encoder's outputs a, b give m = bound · tanh(a / stretch) and s = clip · sigmoid(b) of z = m + s·z₁.
 
-    clip: float = 0.8359  # that of Brekelmans et al. 2019: 100 terms in float32
-    bound: float = 16.0
-    stretch: float = 16.0
-    start: float = 0.1  # s before training: a little noise that grows learns more than much that shrinks
+    Raises ValueError for numbers out of their range.
+    """
+
+    clip: Annotated[float, Field(gt=0, lt=1)] = 0.8359  # that of Brekelmans et al. 2019: 100 terms in float32
+    bound: Positive = 16.0
+    stretch: Positive = 16.0
+    start: Positive = 0.1  # s before training: a little noise that grows learns more than much that shrinks
+
+    def __post_init__(self):
+        if self.start >= self.clip:
+            raise ValueError(f"start ({self.start}) must be less than clip ({self.clip}), the bound on s.")
 
 
-@dataclass(frozen=True)
+@configuration
 class SweepConfig:
     """All that determines a sweep. Raises ValueError for numbers out of their range."""
 
-    betas: tuple[float, ...]
-    echo: EchoConfig | None = None  # None: Gaussian noise
+    betas: Annotated[tuple[Nonnegative, ...], AsTuple, Field(min_length=1)]
+    echo: Annotated[EchoConfig | None, or_dictionary(EchoConfig)] = None  # None: Gaussian noise
     binary: bool = False  # images of zeros and ones
-    layers: int = 1  # hidden ones, each way
-    width: int = 128
-    latent_dim: int = 16
-    epochs: int = 20
-    batch_size: int = 256
-    learning_rate: float = 2e-3  # falls linearly to 0
-    warm_up: float = 0.3  # share of training over which β rises from 0: else VAEs near collapse never leave it
-    images: int = 60_000
-    seed: int = 0
+    layers: Count = 1  # hidden ones, each way
+    width: Count = 128
+    latent_dim: Count = 16
+    epochs: Count = 20
+    batch_size: Count = 256
+    learning_rate: Nonnegative = 2e-3  # falls linearly to 0
+    warm_up: Nonnegative = 0.3  # share of training over which β rises from 0: else VAEs near collapse never leave it
+    images: Annotated[int, Field(ge=1, le=60_000)] = 60_000
+    seed: CountOrZero = 0
     keep: bool = True  # whether the store keeps the networks, or their scores alone
 
     def __post_init__(self):
-        for name in ("layers", "width", "latent_dim", "epochs", "batch_size", "images"):
-            require_count(**{name: getattr(self, name)})
-        require_count(0, seed=self.seed)
-        require_nonnegative(learning_rate=self.learning_rate, warm_up=self.warm_up)
-        require_nonnegative(**{f"betas[{k}]": beta for k, beta in enumerate(self.betas)})
-        if not self.betas or self.batch_size > self.images:
-            raise ValueError(f"betas must not be empty and batch_size must not exceed images: {self}.")
+        if self.batch_size > self.images:
+            raise ValueError(f"batch_size ({self.batch_size}) must not exceed images ({self.images}).")
 
 
 BETAS = (1e-4, 3.16e-4, 1e-3, 3.16e-3, 0.01, 0.0316, 0.1, 0.316, 1.0, 3.16, 10.0, 31.6, 100.0)
 DEEP = SweepConfig(
-    (0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0), binary=True,
-    layers=2, width=512, latent_dim=32, epochs=30, learning_rate=1e-3, keep=False,
-)  # fmt: skip
-RECIPES = {
+    (0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0),
+    binary=True,
+    layers=2,
+    width=512,
+    latent_dim=32,
+    epochs=30,
+    learning_rate=1e-3,
+    keep=False,
+)
+CONFIGS = {
     "vae-sweep": SweepConfig(BETAS),
     "echo-sweep": SweepConfig(BETAS[3:-2], EchoConfig()),
     "vae-binary": DEEP,
@@ -74,7 +86,7 @@ def pixels(split: str, binary: bool = False) -> Tensor:
     x = (data.mnist(split)[0].flatten(1) + 1) / 2
     if not binary:
         return x
-    draw = torch.rand(x.shape, generator=Generator().manual_seed(0))  # on the CPU: the same on every device
+    draw = torch.rand(x.shape, generator=torch.Generator().manual_seed(0))  # on the CPU: the same on every device
     return (draw.to(x.device) < x).float()
 
 
@@ -93,8 +105,10 @@ class Dense(nn.Module):
 
 def mlp(members: int, *sizes: int) -> nn.Sequential:
     """K networks of layers of these sizes, with ReLU between them."""
-    hidden = [part for pair in zip(sizes, sizes[1:-1], strict=False) for part in (Dense(members, *pair), nn.ReLU())]
-    return nn.Sequential(*hidden, Dense(members, *sizes[-2:], gain=1.0))
+    layers = []
+    for inputs, outputs in pairwise(sizes[:-1]):
+        layers += [Dense(members, inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers, Dense(members, *sizes[-2:], gain=1.0))
 
 
 class BetaVAE(nn.Module):
@@ -102,7 +116,9 @@ class BetaVAE(nn.Module):
 
     def __init__(self, config: SweepConfig):
         super().__init__()
-        self.config, members, hidden = config, len(config.betas), [config.width] * config.layers
+        self.config = config
+        members = len(config.betas)
+        hidden = [config.width] * config.layers
         self.encoder = mlp(members, 784, *hidden, 2 * config.latent_dim)
         self.decoder = mlp(members, config.latent_dim, *hidden, 784)
 
@@ -110,7 +126,7 @@ class BetaVAE(nn.Module):
         """Mean and log standard deviation of q(z|x), each (K, B, latent), of images (B, 784) in [0, 1]."""
         return self.encoder(2 * x - 1).chunk(2, -1)
 
-    def sample(self, mean: Tensor, log_std: Tensor, rng: Generator | None = None) -> Tensor:
+    def sample(self, mean: Tensor, log_std: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """A latent code z = mean + std · ε for each image, with ε ~ N(0, I)."""
         return mean + log_std.exp() * torch.randn(mean.shape, generator=rng, device=mean.device, dtype=mean.dtype)
 
@@ -122,7 +138,7 @@ class BetaVAE(nn.Module):
         """Codes (K, B, latent) to images (K, B, 784) in [0, 1]."""
         return self.decoder(z).sigmoid()
 
-    def forward(self, x: Tensor, rng: Generator | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Rate and distortion, each (K, B), of images (B, 784), from one sampled code per image."""
         q = self.encode(x)
         logits = self.decoder(self.sample(*q, rng))
@@ -142,14 +158,17 @@ class EchoVAE(BetaVAE):
         self.encoder[-1].bias.data[..., config.latent_dim :] = math.log(share / (1 - share))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        (a, b), echo = super().encode(x), self.config.echo
+        a, b = super().encode(x)
+        echo = self.config.echo
         return echo.bound * (a / echo.stretch).tanh(), echo.clip * b.sigmoid()
 
-    def sample(self, m: Tensor, s: Tensor, rng: Generator | None = None) -> Tensor:
+    def sample(self, m: Tensor, s: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """z = m + s·z₁ with echoes from the batch, in one order for all K VAEs."""
-        (members, batch, latent), echo = m.shape, self.config.echo
+        members, batch, latent = m.shape
+        echo = self.config.echo
+        depth = min(echo_depth(echo.bound, echo.clip, m.dtype), batch)
         m, s = (part.transpose(0, 1).reshape(batch, -1) for part in (m, s))
-        z = echo_sample(m, s, min(echo_depth(echo.bound, echo.clip, m.dtype), batch), rng)
+        z = echo_sample(m, s, depth, rng)
         return z.view(batch, members, latent).transpose(0, 1)
 
     def rate(self, m: Tensor, s: Tensor) -> Tensor:
@@ -157,31 +176,64 @@ class EchoVAE(BetaVAE):
         return echo_rate(s.flatten(0, 1)).view(s.shape[:2])
 
 
-def train(config: SweepConfig, name: str) -> store.Trained:
+class Sweep:
+    """The VAEs of a sweep with their optimiser, random numbers and scores, as the store needs them."""
+
+    def __init__(self, config: SweepConfig, x: Tensor):
+        self.config = config
+        self.autoencoders = EchoVAE(config) if config.echo else BetaVAE(config)
+        output = x.mean(0).clamp(1e-3, 1 - 1e-3).logit()  # the best output at rate 0
+        self.autoencoders.decoder[-1].bias.data[:] = output.cpu()
+        self.adam = torch.optim.Adam(self.autoencoders.to(device()).parameters(), config.learning_rate, fused=True)
+        self.scores = nn.Module()
+        for key in ("rate", "distortion", "train_rate"):
+            empty = torch.zeros(len(config.betas), dtype=torch.float64, device=device())
+            self.scores.register_buffer(key, empty)
+        self.rng = torch.Generator(device()).manual_seed(config.seed)
+        self.kept = {"scores": self.scores}
+        if config.keep:
+            self.kept["autoencoders"] = self.autoencoders
+        self.code = [type(self.autoencoders), BetaVAE, Dense, mlp, sweep_step]
+        if config.echo:
+            self.code += [echo_sample, echo_rate, echo_depth]
+        self.data = data.fingerprint("train")
+
+
+def train_sweep(config: SweepConfig, name: str = "own-sweep") -> store.Trained:
     """The sweep from the store, or trained now: "scores" and, if kept, "autoencoders".
 
     The scores are each VAE's mean rate and distortion on the test set, and its train_rate: (K,), float64.
     """
     x = pixels("train", config.binary)[: config.images]
-    betas, steps = torch.tensor(config.betas, device=x.device).unsqueeze(1), len(x) // config.batch_size
-    with store.training(name, asdict(config), lambda: _initial_state(config, x)) as run:
-        model, adam, rng = run.state.networks()["autoencoders"], run.state.optimizers["adam"], run.state.rng
+    betas = torch.tensor(config.betas, device=x.device).unsqueeze(1)
+    with store.training(name, config, lambda: Sweep(config, x)) as run:
+        sweep = run.model
         for epoch in run.epochs():
-            batches, losses = torch.randperm(len(x), generator=rng, device=x.device).split(config.batch_size), []
+            batches = torch.randperm(len(x), generator=sweep.rng, device=x.device).split(config.batch_size)
+            steps = len(x) // config.batch_size
+            losses = []
             for step, batch in enumerate(batches[:steps]):
                 progress = (epoch + step / steps) / config.epochs
-                adam.param_groups[0]["lr"] = config.learning_rate * (1 - progress)
+                sweep.adam.param_groups[0]["lr"] = config.learning_rate * (1 - progress)
                 warmth = min(1.0, progress / config.warm_up) if config.warm_up else 1.0
-                losses.append(train_step(model, x[batch], betas * warmth, adam, rng) / len(betas))
+                loss = sweep_step(sweep.autoencoders, x[batch], betas * warmth, sweep.adam, sweep.rng)
+                losses.append(loss / len(betas))
             run.log({"loss": sum(losses) / steps})
         if run.trained is None:
-            scores, test = run.state.modules["scores"], pixels("test", config.binary)
-            scores.train_rate[:] = evaluate(model, x, config.seed)[0]
-            scores.rate[:], scores.distortion[:] = evaluate(model, test, config.seed)
+            score(sweep, config, x)
     return run.trained
 
 
-def train_step(model: BetaVAE, x: Tensor, betas: Tensor, adam: torch.optim.Optimizer, rng: Generator) -> float:
+def score(sweep: Sweep, config: SweepConfig, x: Tensor) -> None:
+    """Fill in the scores of a trained sweep, from its training images x and the test images."""
+    train_rate, _ = evaluate(sweep.autoencoders, x, config.seed)
+    rate, distortion = evaluate(sweep.autoencoders, pixels("test", config.binary), config.seed)
+    sweep.scores.train_rate[:] = train_rate
+    sweep.scores.rate[:] = rate
+    sweep.scores.distortion[:] = distortion
+
+
+def sweep_step(model: BetaVAE, x: Tensor, betas: Tensor, adam: torch.optim.Optimizer, rng: torch.Generator) -> float:
     """One optimiser step on distortion + β · rate, averaged over images x (B, 784), summed over betas (K, 1)."""
     rate, distortion = model(x, rng)
     loss = (distortion + betas * rate).mean(1).sum()
@@ -191,22 +243,10 @@ def train_step(model: BetaVAE, x: Tensor, betas: Tensor, adam: torch.optim.Optim
     return loss.item()
 
 
-def _initial_state(config: SweepConfig, x: Tensor) -> store.State:
-    """Networks, scores and optimiser before training on images x (N, 784)."""
-    model, scores = EchoVAE(config) if config.echo else BetaVAE(config), nn.Module()
-    model.decoder[-1].bias.data[:] = x.mean(0).clamp(1e-3, 1 - 1e-3).logit().cpu()  # the best output at rate 0
-    adam = torch.optim.Adam(model.to(device()).parameters(), config.learning_rate, fused=True)
-    for key in ("rate", "distortion", "train_rate"):
-        scores.register_buffer(key, torch.zeros(len(config.betas), dtype=torch.float64, device=device()))
-    kept, scratch = {"scores": scores}, {"autoencoders": model}
-    kept, scratch = (kept | scratch, {}) if config.keep else (kept, scratch)
-    return store.State(kept, scratch, {"adam": adam}, Generator(device()).manual_seed(config.seed))
-
-
 @torch.no_grad()
 def evaluate(model: BetaVAE, x: Tensor, seed: int = 0, batch: int = 1000) -> tuple[Tensor, Tensor]:
     """Mean rate and mean distortion of each VAE, each (K,) in float64, over images x (N, 784), one code per image."""
-    rng = Generator(x.device).manual_seed(seed)
+    rng = torch.Generator(x.device).manual_seed(seed)
     parts = [torch.stack(model(rows, rng)).double().sum(-1) for rows in x.split(batch)]
     return tuple(sum(parts) / len(x))
 

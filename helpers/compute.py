@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import platform
 import re
 import timeit
@@ -34,7 +35,8 @@ def autocast() -> torch.autocast:
     if device().type == "cuda":
         in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        capabilities = torch.cpu.get_capabilities()
+        # older versions of torch cannot tell: then float32
+        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
         in_hardware = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return torch.autocast(device().type, torch.bfloat16, enabled=in_hardware)
 
@@ -48,6 +50,15 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def training_threads() -> contextlib.AbstractContextManager:
+    """A context in which networks are trained: with one CPU thread, or with $OMP_NUM_THREADS if it is set.
+
+    The networks here are small. On an idle machine of two cores a second thread saves little, and beside other programs
+    waiting for it makes a step several times slower.
+    """
+    return contextlib.nullcontext() if os.environ.get("OMP_NUM_THREADS") else one_thread()
 
 
 def seconds(run: Callable[[], object], repeats: int = 4) -> float:

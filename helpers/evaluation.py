@@ -2,17 +2,21 @@
 
 import functools
 import warnings
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from helpers import data, store
-from helpers.compute import device, in_batches, require_count
+from helpers.compute import device, in_batches
+from helpers.config import Count, CountOrZero, Nonnegative, configuration
 
+NEIGHBOURS = 5  # k of precision, recall, density and coverage
 NAMES = {  # the names of the scores in tables
     "frechet": "Fréchet", "kernel": "kernel × 1000", "precision": "precision", "recall": "recall",
     "density": "density", "coverage": "coverage", "class_kl": "class KL",
@@ -38,31 +42,50 @@ class Classifier(nn.Module):
 _classifiers: dict[str, store.Trained] = {}  # by SHA-256: one object each, for which `reference_features` are cached
 
 
-def train_classifier(epochs: int = 8, seed: int = 0, images: int = 60_000, channels: int = 16) -> store.Trained:
-    """Train the module "classifier" on real images only, each batch shifted by up to two pixels."""
-    require_count(epochs=epochs, images=images, channels=channels)
-    require_count(0, seed=seed)
-    config = {"epochs": epochs, "seed": seed, "images": images, "channels": channels, "learning_rate": 2e-3}
+@configuration
+class ClassifierConfig:
+    """Settings of the classifier's training. Raises ValueError if one is out of its range."""
 
-    def start() -> store.State:
-        network, rng = Classifier(channels).to(device()), torch.Generator(device()).manual_seed(seed)
-        optimizer = torch.optim.Adam(network.parameters(), config["learning_rate"])
-        return store.State({"classifier": network}, {}, {"adam": optimizer}, rng)
+    epochs: Count = 8
+    seed: CountOrZero = 0
+    images: Annotated[int, Field(ge=1, le=60_000)] = 60_000
+    channels: Count = 16
+    learning_rate: Nonnegative = 2e-3  # falls linearly to 0
 
-    with store.training("classifier", config, start) as run:
-        network, optimizer, rng = run.state.modules["classifier"], run.state.optimizers["adam"], run.state.rng
+
+class ClassifierTraining:
+    """A classifier with its optimiser and random numbers, as the store needs them."""
+
+    def __init__(self, config: ClassifierConfig):
+        self.config = config
+        self.classifier = Classifier(config.channels).to(device())
+        self.rng = torch.Generator(device()).manual_seed(config.seed)
+        self.adam = torch.optim.Adam(self.classifier.parameters(), config.learning_rate)
+        self.kept = {"classifier": self.classifier}
+        self.code = [Classifier, ClassifierTraining.step]
+        self.data = data.fingerprint("train")
+
+    def step(self, x: Tensor, y: Tensor) -> float:
+        """One step on images x (B, 1, 28, 28), all moved by the same random shift of up to two pixels, and labels y."""
+        shift = torch.randint(-2, 3, (2,), generator=self.rng, device=device()).tolist()
+        loss = F.cross_entropy(self.classifier(x.roll(shift, (2, 3))), y)
+        self.adam.zero_grad()
+        loss.backward()
+        self.adam.step()
+        return loss.item()
+
+
+def train_classifier(config: ClassifierConfig = ClassifierConfig()) -> store.Trained:  # noqa: B008 (it is frozen)
+    """The module "classifier", trained on real images only: loaded if stored, otherwise trained."""
+    with store.training("classifier", config, lambda: ClassifierTraining(config)) as run:
         for epoch in run.epochs():
-            x, y = (part[:images] for part in data.mnist("train"))
-            optimizer.param_groups[0]["lr"] = config["learning_rate"] * (1 - epoch / epochs)
-            batches, total = torch.randperm(len(x), generator=rng, device=device()).split(128), 0.0
-            for batch in batches:
-                shift = torch.randint(-2, 3, (2,), generator=rng, device=device()).tolist()
-                loss = F.cross_entropy(network(x[batch].roll(shift, (2, 3))), y[batch])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                total += loss.item()
-            run.log({"loss": total / len(batches)})
+            training = run.model
+            x, y = data.mnist("train")
+            x, y = x[: config.images], y[: config.images]
+            training.adam.param_groups[0]["lr"] = config.learning_rate * (1 - epoch / config.epochs)
+            batches = torch.randperm(len(x), generator=training.rng, device=device()).split(128)
+            losses = [training.step(x[batch], y[batch]) for batch in batches]
+            run.log({"loss": sum(losses) / len(losses)})
     return _classifiers.setdefault(run.trained.record["sha256"], run.trained)
 
 
@@ -139,7 +162,7 @@ def _distance(metric: Metric, features: Tensor, reference: Tensor) -> Tensor:
     return metric.compute()
 
 
-def neighbour_scores(features: Tensor, reference: Tensor, k: int = 5) -> dict[str, float]:
+def neighbour_scores(features: Tensor, reference: Tensor, k: int = NEIGHBOURS) -> dict[str, float]:
     """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
     They compare features (N, d) with a reference (M, d), using the k nearest neighbours. Two samples of the same

@@ -1,49 +1,41 @@
 """Trained models: loaded from the store, or trained (also after an interruption) and saved there.
 
-A model is `NAME-HASH.safetensors` (weights) and `NAME-HASH.json` (record) in `data/models`, or in $MODELS; HASH is
-the hash of its configuration. During training, `NAME-HASH.partial` is the last checkpoint.
+A model is one file, NAME-HASH.safetensors: the tensors of its modules and, in the metadata, the record of its training
+as JSON. HASH is the hash of its configuration. During training, NAME-HASH.partial is the last checkpoint.
+
+Models are looked for in `data/models`, which holds those that are shipped, then in `data/own-models`, where all others
+are written; git ignores the latter. With $RETRAIN they are written to `data/models`. $MODELS replaces both folders.
 """
 
 import contextlib
-import hashlib
 import json
 import math
 import os
-import subprocess
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import filelock
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, load_file, save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from helpers.compute import device, device_name, require_count
+from helpers.compute import device, device_name, require_count, training_threads
+from helpers.config import config_hash, entries
 from helpers.files import ROOT, write_atomically
+from helpers.provenance import commit, origin, sha256_of_tensors
 
 CHECKPOINT_SECONDS = 20.0
 AT = "tensor at"  # in a checkpoint's JSON, refers to a tensor in the same file
 SCHEDULER_SECONDS = 10  # the longest wait for a Dask scheduler to respond
 ENTRIES = {"name", "config", "seed", "seconds", "device", "finished", "sha256", "history"}  # in every record
-
-
-@dataclass
-class State:
-    """The state of a training between epochs: `modules` are saved as the model, the rest is only for training."""
-
-    modules: dict[str, nn.Module]
-    scratch: dict[str, nn.Module] = field(default_factory=dict)
-    optimizers: dict[str, torch.optim.Optimizer] = field(default_factory=dict)
-    rng: torch.Generator | None = None
-
-    def networks(self) -> dict[str, nn.Module]:
-        return self.modules | self.scratch
+DAMAGE = (OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeError, SafetensorError)
 
 
 @dataclass
@@ -64,15 +56,19 @@ class Trained:
 
 @dataclass
 class Run:
-    """One training: the block `with training(…)` trains `state`; after the block, `trained` is the model."""
+    """One training: the block `with training(…)` trains `model`; after the block, `trained` is the result."""
 
     name: str
-    config: dict
-    state: State
-    path: Path  # of the model's files, without their suffix
+    config: Any
+    model: Any
+    path: Path  # of the model's file, without its suffix, if it is trained now
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     trained: Trained | None = None
+
+    @property
+    def total(self) -> int:
+        return entries(self.config)["epochs"]
 
     def epochs(self) -> Iterator[int]:
         """The remaining epochs, counted from 0: those after the last checkpoint, or none if the model is in the store.
@@ -82,17 +78,18 @@ class Run:
         if self.trained:
             return
         self._load_checkpoint()
-        done, total, saved = len(self.history), self.config["epochs"], time.monotonic()
-        bar = tqdm(range(done, total), self.name, total, initial=done, unit="epoch")
+        saved = time.monotonic()
+        done = len(self.history)
+        bar = tqdm(range(done, self.total), self.name, self.total, initial=done, unit="epoch")
         for epoch in bar:
             begin = time.monotonic()
-            nn.ModuleDict(self.state.networks()).train()
+            nn.ModuleDict(networks(self.model)).train()
             yield epoch
             if len(self.history) != epoch + 1:
                 raise RuntimeError(f"{self.name}: each epoch must log its losses once.")
             self.seconds += time.monotonic() - begin
             bar.set_postfix({key: f"{value:.4g}" for key, value in self.history[-1].items()})
-            if time.monotonic() - saved > CHECKPOINT_SECONDS and epoch + 1 < total:
+            if time.monotonic() - saved > CHECKPOINT_SECONDS and epoch + 1 < self.total:
                 self._save_checkpoint()
                 saved = time.monotonic()
 
@@ -105,49 +102,58 @@ class Run:
         self.history.append(losses)
 
     def _load_model(self, since: float = 0.0) -> None:
-        """Set `trained` if the store has the model, finished after `since`. Raises ValueError if a file is damaged."""
-        file, weights = self.path.with_suffix(".json"), self.path.with_suffix(".safetensors")
-        modules = nn.ModuleDict(self.state.modules)
-        if not file.is_file():
+        """Set `trained` if a folder has the model with all modules that are kept, finished after `since`.
+
+        Raises ValueError if a file is damaged.
+        """
+        for place in folders():
+            path = place / f"{self.path.name}.safetensors"
+            if not path.is_file():
+                continue
+            record, tensors = read(path)
+            if record["finished"] < since or not self._fill(path, record, tensors):
+                continue
+            modules = nn.ModuleDict(self.model.kept)
+            modules.eval().requires_grad_(False)
+            self.trained = Trained(self.model.kept, record)
+            _note_use(path.stem, record)
             return
-        try:
-            record = json.loads(file.read_text())
-            if missing := ENTRIES - record.keys():
-                raise ValueError(f"the record lacks {', '.join(sorted(missing))}")
-            if config_hash(record["config"]) != config_hash(self.config):
+
+    def _fill(self, path: Path, record: dict, tensors: dict[str, Tensor]) -> bool:
+        """Copy the tensors of a file into the kept modules; False if the file does not have all of these."""
+        config = entries(self.config)
+        with refusing_damage(path):
+            if any(config.get(key, value) != value for key, value in record["config"].items() if key != "keep"):
                 raise ValueError("the record describes another configuration than its name says")
-            if record["finished"] < since:  # before the weights are read, since another process may be replacing them
-                return
-            content = weights.read_bytes()
-            if hashlib.sha256(content).hexdigest() != record["sha256"]:
-                raise ValueError("the SHA-256 of the weights is not the record's")
-            modules.load_state_dict(load(content))
-        except (OSError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-            repair = f"restore them with `git checkout -- {file.parent}`, or delete them to train the model anew"
-            reason = textwrap.shorten(str(error), 200)
-            raise ValueError(f"{file} or {weights.name} is damaged ({reason}): {repair}.") from None
-        if "MODELS_USED" in os.environ:
-            with open(os.environ["MODELS_USED"], "a") as note:
-                note.write(f"{self.path.name} {record['sha256']}\n")
-        modules.eval().requires_grad_(False)
-        self.trained = Trained(self.state.modules, record)
+            wanted = {name for name, module in self.model.kept.items() if module.state_dict()}
+            if not wanted <= {name.split(".")[0] for name in tensors}:
+                return False
+            for name, module in self.model.kept.items():
+                start = f"{name}."
+                module.load_state_dict({k.removeprefix(start): t for k, t in tensors.items() if k.startswith(start)})
+        return True
 
     def _save_model(self) -> None:
-        if len(self.history) < self.config["epochs"]:
-            raise RuntimeError(f"{self.name} was trained for {len(self.history)} of {self.config['epochs']} epochs.")
-        tensors = nn.ModuleDict(self.state.modules).state_dict()
-        weights = save({name: tensor.clone().contiguous() for name, tensor in tensors.items()})
-        versions = {package: version(package) for package in ("torch", "torchvision", "safetensors")}
-        commit, git = "unknown", ["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=12"]
-        with contextlib.suppress(OSError):  # git may be missing
-            commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or commit
+        if len(self.history) < self.total:
+            raise RuntimeError(f"{self.name} was trained for {len(self.history)} of {self.total} epochs.")
+        tensors = nn.ModuleDict(self.model.kept).state_dict()
+        tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+        config = entries(self.config)
         record = {
-            "name": self.name, "config": self.config, "seed": self.config["seed"], "seconds": round(self.seconds, 1),
-            "device": device_name(), "versions": versions, "commit": commit, "finished": time.time(),
-            "sha256": hashlib.sha256(weights).hexdigest(), "history": self.history,
-        }  # fmt: skip
-        write_atomically(self.path.with_suffix(".safetensors"), weights)
-        write_atomically(self.path.with_suffix(".json"), (json.dumps(record, indent=1) + "\n").encode())
+            "name": self.name,
+            "kind": type(self.config).__name__,
+            "config": config,
+            "seed": config["seed"],
+            "seconds": round(self.seconds, 1),
+            "device": device_name(),
+            "versions": {package: version(package) for package in ("torch", "torchvision", "safetensors")},
+            "commit": commit(),
+            "finished": time.time(),
+            "sha256": sha256_of_tensors(tensors),
+            **origin(self.model),
+            "history": self.history,
+        }
+        write_atomically(self.path.with_suffix(".safetensors"), packed(record, tensors))
         self.path.with_suffix(".partial").unlink(missing_ok=True)
 
     def _save_checkpoint(self) -> None:
@@ -159,12 +165,15 @@ class Run:
             tensors[key] = tensor.clone().contiguous()  # safetensors refuses tensors that share memory
             return {AT: key}
 
+        rng = getattr(self.model, "rng", None)
         state = {
-            "networks": {key: network.state_dict() for key, network in self.state.networks().items()},
-            "optimizers": {key: optimizer.state_dict() for key, optimizer in self.state.optimizers.items()},
-            "torch_rng": torch.get_rng_state(), "rng": self.state.rng and self.state.rng.get_state(),
-            "history": self.history, "seconds": self.seconds,
-        }  # fmt: skip
+            "networks": {key: network.state_dict() for key, network in networks(self.model).items()},
+            "optimizers": {key: optimizer.state_dict() for key, optimizer in optimizers(self.model).items()},
+            "torch_rng": torch.get_rng_state(),
+            "rng": rng and rng.get_state(),
+            "history": self.history,
+            "seconds": self.seconds,
+        }
         text = json.dumps(state, default=refer)  # this fills tensors
         write_atomically(self.path.with_suffix(".partial"), save(tensors, {"state": text}))
 
@@ -178,57 +187,182 @@ class Run:
                 text = file.metadata()["state"]
             tensors = load_file(path, device=str(device()))
             state = json.loads(text, object_hook=lambda item: tensors[item[AT]] if AT in item else item)
-            for key, network in self.state.networks().items():
-                network.load_state_dict(state["networks"][key])
-            for key, optimizer in self.state.optimizers.items():
-                saved = state["optimizers"][key]
-                saved["state"] = {int(index): slots for index, slots in saved["state"].items()}  # JSON's keys are text
-                optimizer.load_state_dict(saved)
-                for weight, slots in optimizer.state.items():  # in the weight's memory layout: fused steps rely on it
-                    slots |= {k: torch.empty_like(weight).copy_(t) for k, t in slots.items() if t.shape == weight.shape}
-            torch.set_rng_state(state["torch_rng"].cpu())
-            if self.state.rng is not None:
-                self.state.rng.set_state(state["rng"].cpu())
+            self._restore(state)
         except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged ({error}): delete it to start this training anew.") from None
-        self.history, self.seconds = state["history"], state["seconds"]
-        tqdm.write(f"{self.name}: going on after epoch {len(self.history)} of {self.config['epochs']}.")
+        tqdm.write(f"{self.name}: going on after epoch {len(self.history)} of {self.total}.")
+
+    def _restore(self, state: dict) -> None:
+        """Set networks, optimisers, random numbers and history to the state of a checkpoint."""
+        for key, network in networks(self.model).items():
+            network.load_state_dict(state["networks"][key])
+        for key, optimizer in optimizers(self.model).items():
+            saved = state["optimizers"][key]
+            saved["state"] = {int(index): slots for index, slots in saved["state"].items()}  # JSON's keys are text
+            optimizer.load_state_dict(saved)
+            for weight, slots in optimizer.state.items():  # in the weight's memory layout: fused steps rely on it
+                for name, slot in slots.items():
+                    if slot.shape == weight.shape:
+                        slots[name] = torch.empty_like(weight).copy_(slot)
+        torch.set_rng_state(state["torch_rng"].cpu())
+        if state["rng"] is not None:
+            self.model.rng.set_state(state["rng"].cpu())
+        self.history = state["history"]
+        self.seconds = state["seconds"]
 
 
 @contextlib.contextmanager
-def training(name: str, config: dict, start: Callable[[], State]) -> Iterator[Run]:
+def training(name: str, config: Any, start: Callable[[], Any]) -> Iterator[Run]:
     """A context for training the model `name` with this `config`; if the store has it, no epochs remain:
 
         with training(name, config, start) as run:
             for epoch in run.epochs():
-                run.log({"loss": ...})  # after training run.state in place
+                run.log({"loss": ...})  # after training run.model in place
         return run.trained
 
-    config: can be written as JSON and has `epochs`, `seed` and all else that changes the result. "keep": false means
-    that the weights are not kept, so that the model is only the record of its training and the remaining modules.
-    start: builds the state on the device. In it and in the block, torch's random numbers start from the config's seed;
-    the caller's generator is unchanged. Another process that needs the same model waits until it is finished.
+    config: a `configuration`, or a dictionary that can be written as JSON, with `epochs`, `seed` and all else that
+    changes the result. Its setting `keep` does not: if it is empty or false, the model is a record without networks.
+    start: builds the model on the device, an object whose attributes are networks, optimisers and a torch.Generator
+    `rng`; `kept` names the modules that are stored, and `code` and `data`, if there are any, are the functions and
+    classes, and the hash of the data, that determine the result (see `warn_of_changes`). In `start` and in the block,
+    torch's random numbers begin at the config's seed; the caller's generator is unchanged. Another process that needs
+    the same model waits until it is finished.
     $RETRAIN_SINCE (seconds since 1970): models finished before it are retrained, records only if $RETRAIN is "all".
     $MODELS_USED: a file to which name and SHA-256 are appended, which records the models that a notebook depends on.
     Raises ValueError for a damaged file and RuntimeError if the block ends before the last epoch.
     """
-    require_count(epochs=config["epochs"])
+    settings = entries(config)
+    require_count(epochs=settings["epochs"])
     with torch.random.fork_rng(), contextlib.ExitStack() as stack:
-        torch.manual_seed(config["seed"])
+        torch.manual_seed(settings["seed"])
         run = Run(name, config, start(), folder() / f"{name}-{config_hash(config)}")
-        retrain = config.get("keep", True) or os.environ.get("RETRAIN") == "all"
+        retrain = settings.get("keep", True) or os.environ.get("RETRAIN") == "all"
         since = float(os.environ.get("RETRAIN_SINCE", 0)) if retrain else 0.0
         run._load_model(since)
         if run.trained is None:
             lock = run.path.with_suffix(".lock")
             lock.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(filelock.FileLock(lock))
-            stack.callback(lambda: os.name == "nt" or lock.unlink(missing_ok=True))  # Windows keeps open files
+            if os.name != "nt":  # Windows keeps open files
+                stack.callback(lambda: lock.unlink(missing_ok=True))
             run._load_model(since)  # another process may have trained it while this one waited
-        yield run
-        if run.trained is None:
+        loaded = run.trained is not None
+        with training_threads():
+            yield run
+        if loaded:
+            say_loaded(run)
+        else:
             run._save_model()
             run._load_model()
+
+
+def networks(model: Any) -> dict[str, nn.Module]:
+    """The networks among a model's attributes, by name, and those of its `kept` modules that are not among them."""
+    found = {name: value for name, value in vars(model).items() if isinstance(value, nn.Module)}
+    others = {name: module for name, module in model.kept.items() if module not in found.values()}
+    return found | others
+
+
+def optimizers(model: Any) -> dict[str, torch.optim.Optimizer]:
+    """The optimisers among a model's attributes, by name."""
+    return {name: value for name, value in vars(model).items() if isinstance(value, torch.optim.Optimizer)}
+
+
+def folders() -> list[Path]:
+    """The folders in which models are looked for, in this order: $MODELS alone, or the shipped ones, then one's own."""
+    if models := os.environ.get("MODELS"):
+        return [Path(models)]
+    return [ROOT / "data" / "models", ROOT / "data" / "own-models"]
+
+
+def folder() -> Path:
+    """The folder in which newly trained models are written."""
+    retrain = os.environ.get("RETRAIN") not in (None, "", "0")
+    return folders()[0] if retrain else folders()[-1]
+
+
+def find(stem: str) -> Path | None:
+    """The file of the model NAME-HASH in the first folder that has it, or None."""
+    paths = [place / f"{stem}.safetensors" for place in folders()]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def packed(record: dict, tensors: dict[str, Tensor]) -> bytes:
+    """The contents of a model's file."""
+    return save(tensors, {"record": json.dumps(record)})
+
+
+def read(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    """The record and the tensors of a model's file, which is opened once, so that both are of the same training.
+
+    Raises ValueError if the file is damaged or holds no model.
+    """
+    with refusing_damage(path):
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+        if "record" not in metadata:
+            raise ValueError("it holds no record of a training")
+        record = json.loads(metadata["record"])
+        if missing := ENTRIES - record.keys():
+            raise ValueError(f"the record lacks {', '.join(sorted(missing))}")
+        if sha256_of_tensors(tensors) != record["sha256"]:
+            raise ValueError("the SHA-256 of the tensors is not the record's")
+    return record, tensors
+
+
+@contextlib.contextmanager
+def refusing_damage(path: Path) -> Iterator[None]:
+    """Turn any error that a damaged file causes into a ValueError that says how to repair it."""
+    try:
+        yield
+    except DAMAGE as error:
+        repair = f"restore it with `git checkout -- {path.parent}`, or delete it to train the model anew"
+        reason = textwrap.shorten(str(error), 200)
+        raise ValueError(f"{path} is damaged ({reason}): {repair}.") from None
+
+
+_said: set[str] = set()  # what was said of loaded models in this process, once each
+_together: list[tuple[str, dict]] | None = None  # within `train_all`, the models loaded, which are then named together
+
+
+def say_loaded(run: Run) -> None:
+    """Print once which stored model was loaded, when it was trained, how long that took, and how to train it anew."""
+    record = run.trained.record
+    path = find(run.path.name)
+    place = os.path.relpath(path, ROOT) if path.is_relative_to(ROOT) else str(path)
+    warn_of_changes(run, place)
+    if path.stem in _said:
+        return
+    _said.add(path.stem)
+    if _together is not None:
+        _together.append((path.stem, record))
+        return
+    day = time.strftime("%d %B %Y", time.gmtime(record["finished"])).lstrip("0")
+    print(f"Loaded {place}, trained on {day} in {duration(record['seconds'])}; delete it to train the model anew.")
+
+
+def warn_of_changes(run: Run, place: str) -> None:
+    """Print a sentence if the present code or data differ from those that the stored model was trained with."""
+    present = origin(run.model)
+    stored = run.trained.record
+    changed = {"code": "losses, networks or training step", "data": "training data"}
+    for key, what in changed.items():
+        if key in present and key in stored and present[key] != stored[key]:
+            sentence = (
+                f"Note: {place} was trained with other {what} than the present ones: its stored weights were loaded; "
+                f"delete the file, or change the seed or the name, to train with the present ones."
+            )
+            if sentence not in _said:
+                _said.add(sentence)
+                print(sentence)
+
+
+def duration(seconds: float) -> str:
+    """'25 s', '40 min' or '3.2 h'."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def train_all(train: Callable[..., Trained], settings: Sequence[dict]) -> list[Trained]:
@@ -236,21 +370,36 @@ def train_all(train: Callable[..., Trained], settings: Sequence[dict]) -> list[T
 
     $SCHEDULER: the address of a Dask scheduler (tcp://host:port), whose workers first train the missing models in the
     store, a folder that all share. With the same number of threads they give the same numbers; they also continue the
-    training of a lost worker. Raises OSError if the scheduler does not respond.
+    training of a lost worker. Workers know the code in files only: of a model that they trained without a function that
+    was redefined here, loading says so. Raises OSError if the scheduler does not respond.
     """
     if address := os.environ.get("SCHEDULER"):
         from distributed import Client  # pip install 'dask[distributed]'
 
         with Client(address, timeout=SCHEDULER_SECONDS) as client:  # models are exchanged through the store
             client.gather(client.map(lambda setting: bool(train(**setting)), settings, pure=False))
-    return [train(**setting) for setting in settings]
+    with _named_together():
+        return [train(**setting) for setting in settings]
 
 
-def folder() -> Path:
-    """The folder of the models: $MODELS, or `data/models` if it is not set."""
-    return Path(os.environ.get("MODELS") or ROOT / "data" / "models")
+@contextlib.contextmanager
+def _named_together() -> Iterator[None]:
+    """A context at whose end all models that were loaded in it are named in one line."""
+    global _together
+    _together = []
+    try:
+        yield
+    finally:
+        loaded, _together = _together, None
+    if loaded:
+        spent = duration(sum(record["seconds"] for _, record in loaded))
+        first, last = loaded[0][0], loaded[-1][0]
+        names = first if len(loaded) == 1 else f"{len(loaded)} models, {first} to {last}"
+        print(f"Loaded {names} (trained in {spent} in all) from the store; delete their files to train them anew.")
 
 
-def config_hash(config: dict) -> str:
-    """Twelve hexadecimal digits that name a configuration."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+def _note_use(stem: str, record: dict) -> None:
+    """Append a model to the list $MODELS_USED, if there is one."""
+    if "MODELS_USED" in os.environ:
+        with open(os.environ["MODELS_USED"], "a") as note:
+            note.write(f"{stem} {record['sha256']}\n")

@@ -11,9 +11,19 @@ from helpers.beta_vae import BetaVAE, EchoConfig, EchoVAE, SweepConfig
 
 TINY = SweepConfig((0.01, 5.0), epochs=2, images=256, batch_size=64, width=8, latent_dim=3)
 REFUSED = [
-    {"betas": []}, {"betas": [-1.0]}, {"epochs": 0}, {"batch_size": 0}, {"batch_size": 257}, {"images": 2.5},
-    {"width": 0}, {"latent_dim": 0}, {"layers": 0}, {"warm_up": -0.1}, {"seed": -1}, {"learning_rate": math.nan},
-]  # fmt: skip
+    {"betas": []},
+    {"betas": [-1.0]},
+    {"epochs": 0},
+    {"batch_size": 0},
+    {"batch_size": 257},
+    {"images": 2.5},
+    {"width": 0},
+    {"latent_dim": 0},
+    {"layers": 0},
+    {"warm_up": -0.1},
+    {"seed": -1},
+    {"learning_rate": math.nan},
+]
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +96,7 @@ def test_echo_settings_and_distortions_are_what_they_say():
 @pytest.mark.parametrize("noise", [None, EchoConfig()])
 @pytest.mark.parametrize("binary", [False, True])
 def test_training_lowers_the_loss_and_keeps_its_scores(noise, binary):
-    run = beta_vae.train(replace(TINY, echo=noise, binary=binary), "sweep")
+    run = beta_vae.train_sweep(replace(TINY, echo=noise, binary=binary), "sweep")
     assert len(run.record["history"]) == 2 and run.history("loss")[1] < run.history("loss")[0]
     model, scores = run.modules["autoencoders"], run.modules["scores"]
     rates, distortions = beta_vae.evaluate(model, beta_vae.pixels("test", binary))
@@ -100,7 +110,7 @@ def test_training_lowers_the_loss_and_keeps_its_scores(noise, binary):
 
 def test_networks_that_are_not_kept_leave_their_scores(folder):
     config = replace(TINY, betas=(0.1, 50.0), echo=EchoConfig())
-    kept, *bare = (beta_vae.train(replace(config, keep=keep), "sweep") for keep in (True, False, False))
+    kept, *bare = (beta_vae.train_sweep(replace(config, keep=keep), "sweep") for keep in (True, False, False))
     assert all(list(run.modules) == ["scores"] for run in bare) and bare[0].record == bare[1].record
     for name, value in kept.modules["scores"].state_dict().items():
         assert all(torch.equal(value, run.modules["scores"].state_dict()[name]) for run in bare)
@@ -110,5 +120,13 @@ def test_networks_that_are_not_kept_leave_their_scores(folder):
 
 @pytest.mark.parametrize("change", REFUSED)
 def test_a_setting_without_sense_is_refused(change):
-    with pytest.raises(ValueError, match=f"{next(iter(change))}.* must"):
+    with pytest.raises(ValueError, match=f"^{next(iter(change))}.*( must | should )"):
         replace(TINY, **change)
+
+
+@pytest.mark.parametrize("change", [{"clip": 1.5}, {"bound": 0.0}, {"start": 0.9}, {"clop": 0.5}])
+def test_settings_of_the_echo_without_sense_are_refused(change):
+    with pytest.raises(ValueError, match="must be|has no setting"):
+        EchoConfig(**change)
+    with pytest.raises(ValueError, match="must be|has no setting"):
+        SweepConfig((0.1,), echo=change)

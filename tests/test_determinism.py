@@ -15,8 +15,8 @@ TRAININGS = {
     "saturating": lambda images: gan.train(gan.GanConfig(loss="saturating", **GAN, images=images)),
     "wgan-gp": lambda images: gan.train(replace(gan.WGAN_GP, **GAN, images=images)),
     "best": lambda images: gan.train(replace(gan.CONFIGS["best"], **GAN, images=images)),
-    "gaussian": lambda images: beta_vae.train(replace(VAE, images=images), "same"),
-    "echo": lambda images: beta_vae.train(replace(VAE, images=images, echo=beta_vae.EchoConfig()), "same"),
+    "gaussian": lambda images: beta_vae.train_sweep(replace(VAE, images=images), "same"),
+    "echo": lambda images: beta_vae.train_sweep(replace(VAE, images=images, echo=beta_vae.EchoConfig()), "same"),
 }
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from helpers import gan
-from helpers.path_aware import EncoderPaths, straight_line_excess
+from helpers.path_aware import Encoder, inversion_loss, path_losses, straight_line_excess, warm_up
 
 
 class Isometry(nn.Module):
@@ -42,40 +42,60 @@ def test_excess_of_a_cross_fade_is_one_third(rng):
 
 
 def test_the_encoder_learns_to_invert(rng):
-    G, term = Isometry(scale=4.0), EncoderPaths(8, prior=0.0)
+    G, encoder = Isometry(scale=4.0), Encoder(8)
     images = G(torch.randn(2000, 8, generator=rng))
-    before = term.inversion_loss(G, images, term.encoder(images)).item()
-    term.warm_up(G, images, rng, steps=300)
-    codes = term.encoder(images)
-    assert term.inversion_loss(G, images, codes).item() < 0.05 * before
-    path_loss = torch.stack([term(G, images[:128], rng)[0] for _ in range(50)]).mean().item()
+    before = inversion_loss(G, images, encoder(images), prior=0.0).item()
+    warm_up(encoder, G, images, rng, steps=300)
+    codes = encoder(images)
+    assert inversion_loss(G, images, codes, prior=0.0).item() < 0.05 * before
+    path_loss = torch.stack([path_losses(G, encoder, images[:128], rng)[0] for _ in range(50)]).mean().item()
     assert 1 / 3 - 0.03 < path_loss < 1 / 3 + 0.3
-    inversion_loss = term(G, images[:128], rng)[1].item()
+    found = path_losses(G, encoder, images[:128], rng)[1].item()
     lower_bound = (images[:128] - images[:128].roll(1, 0)).square().sum().item() / 2
-    direct = 2 * term.inversion_loss(G, images[:128], codes[:128]).item() / lower_bound
-    assert inversion_loss == pytest.approx(direct, rel=1e-4)
+    direct = 2 * inversion_loss(G, images[:128], codes[:128]).item() / lower_bound
+    assert found == pytest.approx(direct, rel=1e-4)
 
 
 def test_both_losses_reach_generator_and_encoder(rng):
     for which in (0, 1):
-        G, term = nn.Sequential(nn.Linear(8, 784), nn.Unflatten(1, (1, 28, 28))), EncoderPaths(8)
-        term(G, torch.rand(16, 1, 28, 28, generator=rng), rng)[which].backward()
+        G, encoder = nn.Sequential(nn.Linear(8, 784), nn.Unflatten(1, (1, 28, 28))), Encoder(8)
+        path_losses(G, encoder, torch.rand(16, 1, 28, 28, generator=rng), rng)[which].backward()
         assert G[0].weight.grad.abs().sum() > 0
-        assert all(p.grad.abs().sum() > 0 for p in term.encoder.parameters())
+        assert all(p.grad.abs().sum() > 0 for p in encoder.parameters())
 
 
-def test_trainings_from_one_base_keep_its_statistics(tmp_path, monkeypatch):
+@pytest.fixture
+def plain(tmp_path, monkeypatch):
     monkeypatch.setenv("MODELS", str(tmp_path))
-    plain = gan.GanConfig(epochs=1, images=256, batch_size=64, width=16, channels=4, latent_dim=8, num_eval_samples=0)
-    aware = replace(plain, epochs=2, base="gan", base_epochs=1, path_weight=1.0, inversion_weight=1.0)
-    runs = [gan.train(replace(aware, seed=seed), "aware") for seed in (0, 1)]
-    modules = gan.train(plain, "gan").modules
-    base = modules["generator"].state_dict()
+    sizes = {"epochs": 1, "images": 256, "batch_size": 64, "width": 16, "channels": 4, "latent_dim": 8}
+    return gan.GanConfig(**sizes, num_eval_samples=0)
+
+
+def test_trainings_from_one_base_keep_its_statistics(plain, tmp_path):
+    base = gan.train(plain, "gan")
+    aware = replace(plain, epochs=2, path_weight=1.0, inversion_weight=1.0)
+    runs = [gan.train(replace(aware, seed=seed), "aware", base) for seed in (0, 1)]
+    statistics = base.modules["generator"].state_dict()
     for run in runs:  # BatchNorm's statistics and the film's codes are the base's, whatever the seed
-        assert torch.equal(run.modules["film"].z, modules["film"].z)
+        assert torch.equal(run.modules["film"].z, base.modules["film"].z)
         state = run.modules["generator"].state_dict()
         for key in (key for key in state if "running" in key):
-            torch.testing.assert_close(state[key], base[key])
+            torch.testing.assert_close(state[key], statistics[key])
         assert all(0 < epoch["path"] < math.inf for epoch in run.record["history"])
     assert runs[0].history("path") != runs[1].history("path")
-    assert len(list(tmp_path.glob("gan-*.json"))) == 1  # both went on from the very model that trains alone
+    assert len(list(tmp_path.glob("gan-*.safetensors"))) == 1
+
+
+def test_a_base_is_a_model_that_fits_and_is_part_of_the_name(plain, tmp_path):
+    bases = [gan.train(replace(plain, seed=seed), "gan") for seed in (0, 1)]
+    runs = [gan.train(plain, "further", base) for base in bases]
+    assert runs[0].record["config"]["base"] != runs[1].record["config"]["base"]
+    assert len(list(tmp_path.glob("further-*.safetensors"))) == 2
+    with pytest.raises(ValueError, match="base must match|base .*gan"):
+        replace(plain, base="gan")
+    with pytest.raises(ValueError, match="pass the model"):
+        gan.train(replace(plain, base="0" * 64), "further")
+    with pytest.raises(ValueError, match="base has other networks"):
+        gan.train(replace(plain, latent_dim=4), "further", bases[0])
+    with pytest.raises(ValueError, match="it lacks critic"):
+        gan.train(plain, "further", gan.train(replace(plain, seed=2, keep=("generator",)), "gan"))

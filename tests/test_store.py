@@ -1,7 +1,6 @@
 """The training store: found, trained, resumed, refused; nothing half-written; the same here and on Dask's workers."""
 
 import functools
-import json
 import math
 import os
 import pickle  # noqa: TID251 (to be refused)
@@ -15,10 +14,11 @@ from distributed import LocalCluster
 from safetensors.torch import save
 from torch import nn
 
-from helpers import store
+from helpers import files, provenance, store
+from helpers.config import config_hash
 
 CONFIG = {"epochs": 4, "seed": 3, "width": 5}
-EVERY_EPOCH, MODEL_FILES = [0, 1, 2, 3], [".json", ".safetensors"]
+EVERY_EPOCH = [0, 1, 2, 3]
 
 
 @pytest.fixture(autouse=True)
@@ -27,39 +27,48 @@ def folder(tmp_path, monkeypatch):
     for name in ("RETRAIN_SINCE", "RETRAIN", "MODELS_USED", "SCHEDULER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(store, "CHECKPOINT_SECONDS", store.CHECKPOINT_SECONDS)  # a regression changes it
+    monkeypatch.setattr(store, "_said", set())
     (tmp_path / "models").mkdir()
     return tmp_path / "models"
 
 
-def regression(config=CONFIG, in_epoch_2=lambda: None, value=None):
+class Regression:
+    """A small network, its optimiser and its own random numbers; `old` is a network that is not kept."""
+
+    def __init__(self, config, code=()):
+        width = config["width"]
+        self.network = nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width), nn.Linear(width, 1))
+        self.old = nn.Linear(1, 1)
+        self.adam = torch.optim.Adam(self.network.parameters(), 1e-2, fused=True)
+        self.rng = torch.Generator().manual_seed(1)
+        self.kept = {"net": self.network} if config.get("keep", True) else {}
+        self.code = code
+
+    def step(self):
+        x = torch.randn(32, 2, generator=self.rng) + torch.randn(32, 2)  # own and global random numbers
+        loss = (self.network(x) - x.sum(1, keepdim=True)).square().mean()
+        self.adam.zero_grad()
+        loss.backward()
+        self.adam.step()
+        return loss.item()
+
+
+def regression(config=CONFIG, in_epoch_2=lambda: None, value=None, code=()):
     """Train a small regression, with a checkpoint after each epoch: the model, and the epochs that ran now.
 
     in_epoch_2: called before the third epoch, number 2, is done. value: what the history records in place of the loss.
     """
-
-    def start():
-        width = config["width"]
-        network = nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width), nn.Linear(width, 1))
-        optimizer = torch.optim.Adam(network.parameters(), 1e-2, fused=True)
-        rng = torch.Generator().manual_seed(1)
-        return store.State({"net": network}, {"old": nn.Linear(1, 1)}, {"adam": optimizer}, rng)
-
     epochs_run = []
     store.CHECKPOINT_SECONDS = 0.0  # in Dask's workers, too
-    with store.training("regression", config, start) as run:
-        network, optimizer = run.state.modules["net"], run.state.optimizers["adam"]
+    with store.training("regression", config, lambda: Regression(config, code)) as run:
         for epoch in run.epochs():
-            assert network.training and run.state.scratch["old"].training
-            x = torch.randn(32, 2, generator=run.state.rng) + torch.randn(32, 2)  # own and global random numbers
-            loss = (network(x) - x.sum(1, keepdim=True)).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            network.eval()
+            assert run.model.network.training and run.model.old.training
+            loss = run.model.step()
+            run.model.network.eval()
             if epoch == 2:
                 in_epoch_2()
             epochs_run.append(epoch)
-            run.log({"loss": loss.item() if value is None else value})
+            run.log({"loss": loss if value is None else value})
     return run.trained, epochs_run
 
 
@@ -90,9 +99,9 @@ def test_trains_once_then_loads(folder, tmp_path, monkeypatch):
     assert torch.equal(torch.get_rng_state(), before), "the caller's random numbers are left alone"
     assert run == EVERY_EPOCH and rerun == []
     assert torch.equal(weights(first), weights(again)) and first.record == again.record
-    assert suffixes(folder) == MODEL_FILES
+    assert suffixes(folder) == [".safetensors"]
     assert not again.modules["net"].training and not any(w.requires_grad for w in again.modules["net"].parameters())
-    assert set(first.record) >= store.ENTRIES | {"versions", "commit"}
+    assert set(first.record) >= store.ENTRIES | {"versions", "commit", "kind"}
     (name,) = {path.stem for path in folder.iterdir()}
     assert (tmp_path / "used").read_text() == f"{name} {first.record['sha256']}\n" * 2
     assert regression(CONFIG | {"epochs": 2})[1] == [0, 1], "another configuration is another model"
@@ -116,7 +125,7 @@ def test_of_two_that_need_one_model_the_second_waits_for_the_first(folder):
     with ThreadPoolExecutor(2) as threads:
         runs = [future.result()[1] for future in [threads.submit(regression) for _ in range(2)]]
     assert sorted(runs) == [[], EVERY_EPOCH]
-    assert suffixes(folder) == MODEL_FILES
+    assert suffixes(folder) == [".safetensors"]
 
 
 @pytest.mark.parametrize(("keep", "retrain", "run"), [(True, "1", True), (False, "1", False), (False, "all", True)])
@@ -125,12 +134,13 @@ def test_older_models_are_trained_anew_but_records_only_when_all_are_asked_for(m
     monkeypatch.setenv("RETRAIN_SINCE", str(first.record["finished"] + 100))
     monkeypatch.setenv("RETRAIN", retrain)
     second, epochs = regression(CONFIG | {"keep": keep})
-    assert epochs == EVERY_EPOCH * run and torch.equal(weights(first), weights(second))
+    assert epochs == EVERY_EPOCH * run and first.record["sha256"] == second.record["sha256"]
+    assert bool(second.modules) == keep
 
 
 def test_a_training_that_diverges_ends_early_or_forgets_to_log_saves_nothing(folder):
     def start():
-        return store.State({"net": nn.Linear(1, 1)})
+        return Regression(CONFIG)
 
     with pytest.raises(RuntimeError, match="short was trained for 1 of 3 epochs"):
         with store.training("short", CONFIG | {"epochs": 3}, start) as run:
@@ -155,24 +165,31 @@ class Bomb:
         return (Path.touch, (Path("exploded"),))
 
 
-def edit(record_file, **entries):
-    record_file.write_text(json.dumps(json.loads(record_file.read_text()) | entries))
+def edit(path, **changes):
+    record, tensors = store.read(path)
+    path.write_bytes(store.packed(record | changes, tensors))
 
 
-def replace_weights(record_file, weights_file, content):
-    weights_file.write_bytes(content)
-    edit(record_file, sha256=store.hashlib.sha256(content).hexdigest())
+def without(path, entry):
+    record, tensors = store.read(path)
+    del record[entry]
+    path.write_bytes(store.packed(record, tensors))
+
+
+def other_shapes(path):
+    record, _ = store.read(path)
+    tensors = {"net.0.weight": torch.zeros(3, 3)}
+    path.write_bytes(store.packed(record | {"sha256": provenance.sha256_of_tensors(tensors)}, tensors))
 
 
 DAMAGES = {
-    "flipped bit": lambda record, weights: weights.write_bytes(weights.read_bytes()[:-1] + b"!"),
-    "other config": lambda record, weights: edit(record, config=CONFIG | {"width": 7}),
-    "truncated record": lambda record, weights: record.write_text(record.read_text()[:100]),
-    "no weights": lambda record, weights: weights.unlink(),
-    "other shapes": lambda record, weights: replace_weights(record, weights, save({"net.0.weight": torch.zeros(3, 3)})),
-    "no record": lambda record, weights: record.write_text("[1, 2]"),
-    "no checksum": lambda record, weights: record.write_text(record.read_text().replace('"sha256"', '"sha255"')),
-    "pickle": lambda record, weights: replace_weights(record, weights, pickle.dumps(Bomb())),
+    "flipped bit": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"!"),
+    "other config": lambda path: edit(path, config=CONFIG | {"width": 7}),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:100]),
+    "other shapes": other_shapes,
+    "no record": lambda path: path.write_bytes(save({"net.0.weight": torch.zeros(3, 3)})),
+    "no checksum": lambda path: without(path, "sha256"),
+    "pickle": lambda path: path.write_bytes(pickle.dumps(Bomb())),
 }
 
 
@@ -180,13 +197,95 @@ DAMAGES = {
 def test_damaged_models_are_refused_not_replaced(folder, damage, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     regression()
-    record_file, weights_file = next(folder.glob("*.json")), next(folder.glob("*.safetensors"))
-    DAMAGES[damage](record_file, weights_file)
-    before = record_file.read_bytes()
+    (path,) = folder.glob("*.safetensors")
+    DAMAGES[damage](path)
+    before = path.read_bytes()
     with pytest.raises(ValueError, match="regression-.*damaged.*git checkout"):
         regression()
-    assert record_file.read_bytes() == before
+    assert path.read_bytes() == before
     assert not Path("exploded").exists()
+
+
+def test_a_reader_beside_a_retraining_sees_the_old_model_or_the_new(folder):
+    regression()
+    (path,) = folder.glob("*.safetensors")
+    record, tensors = store.read(path)
+    halved = {name: tensor / 2 for name, tensor in tensors.items()}
+    other = record | {"sha256": provenance.sha256_of_tensors(halved), "history": record["history"] * 50}
+    contents = [store.packed(record, tensors), store.packed(other, halved)]
+
+    def rewrite():
+        for k in range(300):
+            files.write_atomically(path, contents[k % 2])
+
+    with ThreadPoolExecutor(1) as threads:
+        writing = threads.submit(rewrite)
+        found = set()
+        while not writing.done():
+            found.add(store.read(path)[0]["sha256"])
+        writing.result()
+    assert found <= {record["sha256"], other["sha256"]}
+
+
+def test_a_record_alone_is_no_model_for_one_who_asks_for_its_networks(folder):
+    bare, _ = regression(CONFIG | {"keep": False})
+    assert not bare.modules
+    whole, run = regression()
+    assert run == EVERY_EPOCH and whole.record["history"] == bare.record["history"]
+    again, run = regression(CONFIG | {"keep": False})
+    assert run == [] and not again.modules and len(list(folder.iterdir())) == 1, "one file, which has all"
+
+
+def double(x):
+    """A function that determines a model."""
+    return 2 * x
+
+
+def test_code_that_was_changed_since_the_training_is_named_once(folder, capsys, monkeypatch):
+    regression(code=[double])
+    capsys.readouterr()
+    regression(code=[double])
+    first = capsys.readouterr().out
+    assert "Note" not in first and "Loaded" in first and "delete it to train" in first
+    regression(code=[lambda x: 3 * x])
+    second = capsys.readouterr().out
+    assert second.count("trained with other losses, networks or training step") == 1 and "Loaded" not in second
+    regression(code=[lambda x: 3 * x])
+    assert not capsys.readouterr().out
+
+
+def test_the_hash_of_code_follows_its_syntax_alone():
+    exec_space = {}
+    exec("def double(x):\n    return 2 * x\n", exec_space)  # has no source
+    written = provenance.code_hash([double])
+    assert written == provenance.code_hash([double]) != provenance.code_hash([exec_space["double"]])
+    docstring, plain = (provenance._syntax(provenance.ast.parse(text)) for text in SAME)
+    assert docstring == plain != provenance._syntax(provenance.ast.parse("def f(x):\n    return x - 1"))
+
+
+SAME = ['def f(x):\n    """More."""\n    return (x + 1)  # a comment', "def f(x):\n\n    return x+1"]
+
+
+def test_own_trainings_are_kept_apart_from_the_shipped_ones(tmp_path, monkeypatch):
+    monkeypatch.delenv("MODELS")
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    shipped, own = tmp_path / "data" / "models", tmp_path / "data" / "own-models"
+    first, _ = regression()
+    (file,) = own.glob("*.safetensors")
+    assert not shipped.exists()
+    monkeypatch.setenv("RETRAIN", "1")
+    monkeypatch.setenv("RETRAIN_SINCE", str(first.record["finished"] + 1e6))
+    monkeypatch.setattr(store.time, "time", lambda: first.record["finished"] + 2e6)
+    second, run = regression()
+    assert run == EVERY_EPOCH and [path.name for path in shipped.glob("*.safetensors")] == [file.name]
+    monkeypatch.delenv("RETRAIN")
+    monkeypatch.delenv("RETRAIN_SINCE")
+    assert regression()[0].record["finished"] == second.record["finished"], "the shipped one comes first"
+    assert store.find(file.stem).parent == shipped
+
+
+def test_a_hash_covers_what_differs_from_the_defaults():
+    assert config_hash(CONFIG) != config_hash(CONFIG | {"width": 6})
 
 
 @pytest.mark.parametrize("content", [lambda whole: whole[:50], lambda whole: pickle.dumps(Bomb())])
@@ -200,17 +299,17 @@ def test_damaged_checkpoint_is_refused(folder, content):
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
-    store.write_atomically(tmp_path / "file", b"old")
-    monkeypatch.setattr(store.os, "replace", lambda *paths: 1 / 0)
+    files.write_atomically(tmp_path / "file", b"old")
+    monkeypatch.setattr(files.os, "replace", lambda *paths: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        store.write_atomically(tmp_path / "file", b"new")
+        files.write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "models"]
 
 
 def test_an_empty_models_variable_counts_as_unset(monkeypatch):
     monkeypatch.setenv("MODELS", "")
-    assert store.folder() == store.ROOT / "data" / "models"
+    assert store.folders() == [files.ROOT / "data" / "models", files.ROOT / "data" / "own-models"]
 
 
 def test_workers_train_the_same_models_even_if_one_is_killed(folder, tmp_path, monkeypatch):
@@ -225,7 +324,7 @@ def test_workers_train_the_same_models_even_if_one_is_killed(folder, tmp_path, m
     checksums = [[trained.record["sha256"] for trained, _ in models] for models in (here, found)]
     assert checksums[0] == checksums[1] and len(set(checksums[0])) == len(configs)
     assert int((tmp_path / "mark").read_text()) != os.getpid(), "a worker was killed"
-    assert suffixes(folder) == sorted(MODEL_FILES * len(configs))
+    assert suffixes(folder) == [".safetensors"] * len(configs)
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):

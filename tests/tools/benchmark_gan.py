@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 
 from helpers import data, gan
 from helpers.compute import device, device_name
-from helpers.networks import Critic, build_generator
+from helpers.networks import MLPCritic, build_generator
 
 LATENT, IMAGES, ROUNDS, BATCHES = 100, 25_600, 3, (64, 128, 512, 1024)
 
@@ -40,7 +40,7 @@ class Digits(Dataset):
 def plain_seconds(loss: str, loader: DataLoader) -> float:
     """One epoch as in the most copied tutorials: gan.py draws its fakes once, wgan_gp.py twice and does not detach."""
     begin = time.perf_counter()
-    G, D = build_generator("mlp-batchnorm", LATENT, 0, 0).to(device()), Critic().to(device())
+    G, D = build_generator("mlp-batchnorm", LATENT, 0, 0).to(device()), MLPCritic().to(device())
     adam_g, adam_d = (torch.optim.Adam(network.parameters(), 2e-4, (0.5, 0.999)) for network in (G, D))
     bce = nn.BCEWithLogitsLoss()
     for x in loader:
