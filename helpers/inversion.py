@@ -116,7 +116,7 @@ def require_evaluation_mode(generator: Decode) -> None:
     if not isinstance(generator, nn.Module):
         return
     for layer in generator.modules():
-        if layer.training and isinstance(layer, _NormBase | _DropoutNd | nn.RReLU):
+        if layer.training and isinstance(layer, _NormBase | _DropoutNd):
             raise ValueError(
                 f"the generator's {type(layer).__name__} is in training mode: call generator.eval() first."
             )
