@@ -186,10 +186,14 @@ def test_digits_on_white_or_from_0_to_1_are_warned_of_and_no_mnist_digit_is(monk
         invert(G, (1 - images[:3]) / 2)
     with pytest.warns(UserWarning, match="dark ink on white: negate"):
         invert(G, torch.cat([images[:1], -images[1:2]]))
+
+
+def test_no_mnist_digit_and_no_light_colour_image_is_warned_of():
+    images, black = data.mnist("test")[0], -torch.ones(1, 1, 28, 28)
+    colours = colour_generator(torch.randn(50, 4))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        invert(G, images, restarts=1)
+        inversion.warn_of_background(images, black)
         for image in images:
-            inversion.check_against_outputs(G, image.unsqueeze(0), torch.zeros(1, 64))
-        G = ColourModule()  # colour images may well be light
-        invert(G, G(torch.ones(2, 4)).abs(), latent_dim=4)
+            inversion.warn_of_background(image.unsqueeze(0), black)
+        inversion.warn_of_background((colours + 0.5).clamp(-1, 1), colours)
