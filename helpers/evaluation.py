@@ -3,6 +3,7 @@
 import functools
 import warnings
 
+import scipy.stats
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -167,8 +168,9 @@ def _radii(points: Tensor, k: int) -> Tensor:
 def class_divergence(labels: Tensor, reference: Tensor) -> float:
     """KL divergence, in nats, of the class histogram of `labels` (N,) from that of `reference` (M,).
 
-    For N draws from the reference its mean is about 9 / (2N), as 2N KL is about χ² with nine degrees of freedom.
+    It is ∞ where `labels` has a class that the reference lacks. For N draws from the reference its mean is about
+    9 / (2N), as 2N KL is about χ² with nine degrees of freedom.
     """
-    share = torch.bincount(labels, minlength=10).double() / len(labels)
-    target = torch.bincount(reference, minlength=10).double() / len(reference)
-    return torch.special.xlogy(share, share / target).sum().item()
+    counts = torch.bincount(labels, minlength=10).cpu()
+    reference_counts = torch.bincount(reference, minlength=10).cpu()
+    return scipy.stats.entropy(counts, reference_counts).item()  # which divides by the sums
