@@ -148,15 +148,21 @@ def neighbour_scores(features: Tensor, reference: Tensor, k: int = 5) -> dict[st
     """
     if min(len(features), len(reference)) <= k:
         raise ValueError(f"both sets need more than k = {k} points, but have {len(features)} and {len(reference)}.")
-    reference_radii, radii = _radii(reference, k), _radii(features, k)
-    hits, recalled, covered = features.new_zeros(len(features)), [], []
+    reference_radii = _radii(reference, k)
+    radii = _radii(features, k)
+    hits = features.new_zeros(len(features))  # in how many balls of the reference each point lies
+    recalled, covered = [], []
     for part, radius in zip(reference.split(1000), reference_radii.split(1000), strict=True):
         distance = torch.cdist(part, features)
         hits += (distance < radius.unsqueeze(1)).sum(0)
         recalled.append((distance < radii).any(1))
         covered.append(distance.amin(1) < radius)
-    shares = {"precision": hits > 0, "recall": torch.cat(recalled), "coverage": torch.cat(covered)}
-    return {key: share.double().mean().item() for key, share in shares.items()} | {"density": hits.mean().item() / k}
+    return {
+        "precision": (hits > 0).double().mean().item(),
+        "recall": torch.cat(recalled).double().mean().item(),
+        "coverage": torch.cat(covered).double().mean().item(),
+        "density": hits.mean().item() / k,
+    }
 
 
 @functools.lru_cache(2)  # so that the radii of a reference are computed only once for many samples
