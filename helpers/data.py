@@ -1,4 +1,7 @@
-"""The original MNIST, read from gzipped files in `data/`; `python -m helpers.data` downloads missing files."""
+"""The original MNIST, read from gzipped files in `data/`, and pictures of digits made to look like it.
+
+`python -m helpers.data` downloads missing files.
+"""
 
 import contextlib
 import functools
@@ -13,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision import datasets
 
@@ -67,6 +72,62 @@ def unpack(name: str, folder: Path = DATA) -> bytes:
     raise RuntimeError(f"{path} is missing or damaged (the MD5 of its contents must be {RAW_MD5[name]}): {repair}.")
 
 
+def load_digit(path: str | Path) -> Tensor:
+    """A picture of one digit as MNIST would show it: (1, 1, 28, 28), float32 in [−1, 1], on the device.
+
+    The picture: PNG, JPEG or another format that Pillow reads, of any size; grey, in colour or with transparency; dark
+    ink on light paper or light on dark, whichever its border tells. As in MNIST (LeCun et al. 1998, section III.A), the
+    digit is scaled to fit into 20 × 20 pixels, keeping its aspect, and its centre of mass comes to the centre of the
+    28 × 28. Raises ValueError for a file that is no picture and for a picture without a digit.
+    """
+    digit = crop(read_ink(path))
+    scale = 20 / max(digit.shape)
+    height, width = (max(1, round(scale * side)) for side in digit.shape)
+    small = F.interpolate(digit[None, None], (height, width), mode="bilinear", antialias=True)[0, 0]
+    return (2 * centre(small / small.max())[None, None] - 1).to(device())
+
+
+def read_ink(path: str | Path) -> Tensor:
+    """The ink in a picture, (height, width): 0 on the paper, which is what most of the border shows, to 1."""
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file)
+            if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut off, not scale
+                picture = Image.fromarray((np.array(picture) / 257).astype(np.uint8))
+            picture = picture.convert("RGBA")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} cannot be read as a picture ({reason(error)}): give a PNG or JPEG file.") from None
+    for paper in ("white", "black"):  # seen where the picture is transparent, and white ink needs the black one
+        opaque = Image.alpha_composite(Image.new("RGBA", picture.size, paper), picture)
+        grey = torch.from_numpy(np.array(opaque.convert("L"))).float() / 255
+        border = torch.cat([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+        ink = (grey - border.median()).abs()
+        if ink.max() > 0.1:
+            return ink / ink.max()
+    raise ValueError(f"{path} shows no digit, since all of it is nearly the same grey: draw it darker or lighter.")
+
+
+def crop(ink: Tensor) -> Tensor:
+    """The smallest part of ink (height, width) that holds all strokes, without the paper's grain."""
+    ink = torch.where(ink < 0.15, 0.0, ink)
+    rows = ink.any(1).nonzero()
+    columns = ink.any(0).nonzero()
+    return ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+
+
+def centre(digit: Tensor) -> Tensor:
+    """A digit of at most 20 × 20 pixels, shifted on 28 × 28 so that its centre of mass falls into pixel (14, 14)."""
+    height, width = digit.shape
+    mass = digit.sum()
+    row = (digit.sum(1) @ torch.arange(float(height))) / mass
+    column = (digit.sum(0) @ torch.arange(float(width))) / mass
+    top = min(max(round(14 - row.item()), 0), 28 - height)
+    left = min(max(round(14 - column.item()), 0), 28 - width)
+    canvas = torch.zeros(28, 28)
+    canvas[top : top + height, left : left + width] = digit
+    return canvas
+
+
 def from_mirrors(folder: Path) -> None:
     datasets.MNIST(str(folder), download=True)
 
@@ -81,7 +142,8 @@ def fetch(folder: Path = DATA, sources: Sequence[Callable[[Path], None]] = (from
 
     If no source has all of them, nothing is written and RuntimeError is raised.
     """
-    missing, failures = [name for name in RAW_MD5 if not (folder / f"{name}.gz").exists()], []
+    missing = [name for name in RAW_MD5 if not (folder / f"{name}.gz").exists()]
+    failures = []
     if not missing:
         return []
     for source in sources:
@@ -93,13 +155,20 @@ def fetch(folder: Path = DATA, sources: Sequence[Callable[[Path], None]] = (from
                 if hashlib.md5(found.get(name, b"")).hexdigest() != RAW_MD5[name]:
                     raise RuntimeError(f"{name} is not the original")
         except Exception as error:  # whatever goes wrong with one source, the next may have the files
-            failures.append(f"{source.__name__.replace('_', ' ')}: {str(error).strip().splitlines()[-1]}")
+            failures.append(f"{source.__name__.replace('_', ' ')}: {reason(error)}")
         else:
             for name in missing:
                 write_atomically(folder / f"{name}.gz", gzip.compress(found[name], mtime=0))
             return missing
-    names, reasons = ", ".join(f"{name}.gz" for name in missing), "; ".join(failures)
+    names = ", ".join(f"{name}.gz" for name in missing)
+    reasons = "; ".join(failures)
     raise RuntimeError(f"MNIST could not be fetched ({reasons}): put {names} into {folder}, see its README.md.")
+
+
+def reason(error: Exception) -> str:
+    """The last line of an exception's message, or its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 import math
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from helpers.compute import require_count
 
 
-def echo_sample(m: Tensor, s: Tensor, depth: int, rng: Generator | None = None) -> Tensor:
+def echo_sample(m: Tensor, s: Tensor, depth: int, rng: torch.Generator | None = None) -> Tensor:
     """Sample z = m(x) + s(x)·z₁ with z₁ an echo of other samples (Brekelmans et al. 2019, eq. 4), truncated at `depth`.
 
     m, s: (B, d), the encoder's outputs for B independent samples, S(x) = diag s, of any floating dtype, on any device.
@@ -37,24 +37,28 @@ def _require_encoder(m: Tensor, s: Tensor, depth: int) -> None:
 
 
 def echo_cycle(m: Tensor, s: Tensor, depth: int) -> Tensor:
-    """Sample the echo along a given cycle: row i is followed by row i + 1, and the last row by the first.
+    """Sample the echo (B, d) along a given cycle: row i is followed by row i + 1, and the last row by the first.
 
     Blocks of 1, 2, 4, … maps z ↦ m + s z are composed by doubling; those in the binary representation of `depth` make
     the chain: at most 2 log₂(depth) compositions.
     """
-    chain, block, length = None, (m, s), 1
-    while True:
+    chain = None
+    block = (m, s)
+    length = 1  # of the block
+    while length <= depth:
         if depth & length:
-            chain = compose(chain, block, depth % length) if chain else block
-        if 2 * length > depth:
-            return chain[0]
-        block, length = compose(block, block, length), 2 * length
+            chain = block if chain is None else compose(chain, block, depth % length)
+        if 2 * length <= depth:
+            block = compose(block, block, length)
+        length = 2 * length
+    return chain[0]
 
 
 def compose(outer: tuple[Tensor, Tensor], inner: tuple[Tensor, Tensor], length: int) -> tuple[Tensor, Tensor]:
     """Compose two maps (a, b): z ↦ a + b z for each row; the inner one starts `length` rows later."""
-    a, b = outer
-    return torch.addcmul(a, b, inner[0].roll(-length, 0)), b * inner[1].roll(-length, 0)
+    outer_a, outer_b = outer
+    inner_a, inner_b = (tensor.roll(-length, 0) for tensor in inner)
+    return torch.addcmul(outer_a, outer_b, inner_a), outer_b * inner_b
 
 
 def echo_loop(m: Tensor, s: Tensor, depth: int) -> Tensor:
@@ -77,4 +81,5 @@ def echo_depth(bound: float, clip: float, dtype: torch.dtype = torch.float32) ->
     """
     if not (0 < bound < math.inf and 0 < clip < 1):
         raise ValueError(f"need 0 < bound < ∞ and 0 < clip < 1, not bound = {bound} and clip = {clip}.")
-    return max(1, math.ceil(math.log(torch.finfo(dtype).eps * (1 - clip) / bound) / math.log(clip)))
+    resolution = torch.finfo(dtype).eps
+    return max(1, math.ceil(math.log(resolution * (1 - clip) / bound) / math.log(clip)))

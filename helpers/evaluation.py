@@ -4,6 +4,7 @@ import functools
 import warnings
 from typing import Annotated
 
+import scipy.stats
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -170,15 +171,21 @@ def neighbour_scores(features: Tensor, reference: Tensor, k: int = NEIGHBOURS) -
     """
     if min(len(features), len(reference)) <= k:
         raise ValueError(f"both sets need more than k = {k} points, but have {len(features)} and {len(reference)}.")
-    reference_radii, radii = _radii(reference, k), _radii(features, k)
-    hits, recalled, covered = features.new_zeros(len(features)), [], []
+    reference_radii = _radii(reference, k)
+    radii = _radii(features, k)
+    hits = features.new_zeros(len(features))  # in how many balls of the reference each point lies
+    recalled, covered = [], []
     for part, radius in zip(reference.split(1000), reference_radii.split(1000), strict=True):
         distance = torch.cdist(part, features)
         hits += (distance < radius.unsqueeze(1)).sum(0)
         recalled.append((distance < radii).any(1))
         covered.append(distance.amin(1) < radius)
-    shares = {"precision": hits > 0, "recall": torch.cat(recalled), "coverage": torch.cat(covered)}
-    return {key: share.double().mean().item() for key, share in shares.items()} | {"density": hits.mean().item() / k}
+    return {
+        "precision": (hits > 0).double().mean().item(),
+        "recall": torch.cat(recalled).double().mean().item(),
+        "coverage": torch.cat(covered).double().mean().item(),
+        "density": hits.mean().item() / k,
+    }
 
 
 @functools.lru_cache(2)  # so that the radii of a reference are computed only once for many samples
@@ -190,8 +197,9 @@ def _radii(points: Tensor, k: int) -> Tensor:
 def class_divergence(labels: Tensor, reference: Tensor) -> float:
     """KL divergence, in nats, of the class histogram of `labels` (N,) from that of `reference` (M,).
 
-    For N draws from the reference its mean is about 9 / (2N), as 2N KL is about χ² with nine degrees of freedom.
+    It is ∞ where `labels` has a class that the reference lacks. For N draws from the reference its mean is about
+    9 / (2N), as 2N KL is about χ² with nine degrees of freedom.
     """
-    share = torch.bincount(labels, minlength=10).double() / len(labels)
-    target = torch.bincount(reference, minlength=10).double() / len(reference)
-    return torch.special.xlogy(share, share / target).sum().item()
+    counts = torch.bincount(labels, minlength=10).cpu()
+    reference_counts = torch.bincount(reference, minlength=10).cpu()
+    return scipy.stats.entropy(counts, reference_counts).item()  # which divides by the sums

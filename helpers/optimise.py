@@ -22,7 +22,8 @@ class BFGS:
     """Dense inverse Hessians (n, d, d): as given, or initially I/‖gradient‖ and rescaled after the first step."""
 
     def __init__(self, inverse: Tensor | None = None):
-        self.inverse, self.unscaled = inverse, None
+        self.inverse = inverse
+        self.unscaled = None  # (n,): whose initial Hessian awaits its scale, where none was given
 
     def direction(self, g: Tensor, rows: Tensor) -> Tensor:
         """The quasi-Newton step −H g of problems `rows` with gradients g (m, d)."""
@@ -36,12 +37,14 @@ class BFGS:
         sy = (s * y).sum(1)  # positive, by the Wolfe conditions
         if self.unscaled is not None:
             first = self.unscaled[rows]
-            self.inverse[rows[first]] = (sy / y.square().sum(1))[first, None, None] * torch.eye(s.shape[1]).to(s)
+            scale = (sy / y.square().sum(1))[first, None, None]
+            self.inverse[rows[first]] = scale * torch.eye(s.shape[1]).to(s)
             self.unscaled[rows] = False
         H = self.inverse[rows]
         Hy = (H @ y.unsqueeze(-1)).squeeze(-1)
         cross = torch.einsum("ni,nj->nij", s, Hy / sy[:, None])
-        self.inverse[rows] = H - cross - cross.mT + torch.einsum("n,ni,nj->nij", (1 + (y * Hy).sum(1) / sy) / sy, s, s)
+        weight = (1 + (y * Hy).sum(1) / sy) / sy
+        self.inverse[rows] = H - cross - cross.mT + torch.einsum("n,ni,nj->nij", weight, s, s)
 
 
 class LBFGS:
@@ -49,18 +52,22 @@ class LBFGS:
 
     def __init__(self, scale: Tensor, size: int, memory: int = 10):
         self.scale = scale.clone()
-        self.s, self.y = scale.new_zeros(2, memory, len(scale), size)
+        self.s = scale.new_zeros(memory, len(scale), size)
+        self.y = torch.zeros_like(self.s)
         self.weight = scale.new_zeros(memory, len(scale))  # 1/sᵀy, or 0 for an empty entry
 
     def direction(self, g: Tensor, rows: Tensor) -> Tensor:
         """The quasi-Newton step −H g by the two-loop recursion (Nocedal & Wright 2006, algorithm 7.4)."""
-        pairs, q, alphas = list(zip(self.s[:, rows], self.y[:, rows], self.weight[:, rows], strict=True)), g, []
-        for s, y, weight in reversed(pairs):
-            alphas.append(weight * (s * q).sum(1))
-            q = q - alphas[-1][:, None] * y
+        s, y, weight = self.s[:, rows], self.y[:, rows], self.weight[:, rows]
+        alpha = torch.zeros_like(weight)
+        q = g
+        for k in reversed(range(len(s))):  # from the newest pair to the oldest
+            alpha[k] = weight[k] * (s[k] * q).sum(1)
+            q = q - alpha[k, :, None] * y[k]
         q = self.scale[rows, None] * q
-        for (s, y, weight), alpha in zip(pairs, reversed(alphas), strict=True):
-            q = q + (alpha - weight * (y * q).sum(1))[:, None] * s
+        for k in range(len(s)):
+            beta = weight[k] * (y[k] * q).sum(1)
+            q = q + (alpha[k] - beta)[:, None] * s[k]
         return -q
 
     def update(self, s: Tensor, y: Tensor, rows: Tensor) -> None:
@@ -75,6 +82,7 @@ class LBFGS:
 
 @torch.enable_grad()  # whatever the caller's mode
 def value_and_grad(f: Objective, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Values (m,) and gradients (m, d) at points x (m, d) of the problems numbered rows (m,)."""
     x = x.detach().requires_grad_()
     value = f(x, rows)
     return value.detach(), torch.autograd.grad(value.sum(), x)[0]
@@ -90,35 +98,83 @@ def minimise(
     Overton 2013). Otherwise sufficient decrease is enough (Armijo), and a step without it is shortened by a parabola.
     A problem ends when its model predicts a decrease below tolerance · |value|, or when the step becomes tiny.
     """
-    x, rows = start.clone(), torch.arange(len(start), device=start.device)
-    value, gradient = value_and_grad(f, x, rows)
-    direction, spent, trace = hessian.direction(gradient, rows), torch.ones_like(rows), [value.clone()]
-    step, low, high = torch.ones_like(value), torch.zeros_like(value), torch.full_like(value, torch.inf)
+    rows = torch.arange(len(start), device=start.device)
+    value, gradient = value_and_grad(f, start, rows)
+    search = LineSearches(start.clone(), value, gradient, hessian.direction(gradient, rows))
+    accept = search.accept_wolfe if wolfe else search.accept_armijo
+    spent = torch.ones_like(rows)
+    trace = [value.clone()]
     while len(trace) < evaluations:
-        expected_decrease = -(gradient * direction).sum(1)
-        lost = (high - low) * direction.norm(dim=1) < torch.finfo(x.dtype).eps * x.norm(dim=1)
-        tiny = lost if wolfe else step <= 1e-4
-        rows = ((expected_decrease > tolerance * value.abs()) & ~tiny).nonzero().squeeze(1)
+        finished = search.bracket_is_tiny() if wolfe else search.step <= 1e-4
+        rows = (search.promises(tolerance) & ~finished).nonzero().squeeze(1)
         if not len(rows):
             break
-        trial = x[rows] + step[rows, None] * direction[rows]
+        trial = search.trial(rows)
         new_value, new_gradient = value_and_grad(f, trial, rows)
         spent[rows] += 1
-        linear = step[rows] * expected_decrease[rows]
-        ok = decrease_ok = new_value <= value[rows] - 1e-4 * linear
-        if wolfe:
-            curvature_ok = -(new_gradient * direction[rows]).sum(1) <= 0.9 * expected_decrease[rows]
-            high[rows] = torch.where(decrease_ok, high[rows], step[rows])
-            low[rows] = torch.where(decrease_ok & ~curvature_ok, step[rows], low[rows])
-            ok = decrease_ok & curvature_ok
-            step[rows] = torch.where(high[rows].isinf(), 2 * low[rows], (low[rows] + high[rows]) / 2)
-        else:
-            parabola = linear / (2 * (new_value - value[rows] + linear))  # its minimum, as a share of the step
-            step[rows] *= parabola.nan_to_num(0.1).clamp(0.1, 0.5)
-        rows, trial, new_gradient = rows[ok], trial[ok], new_gradient[ok]
-        hessian.update(trial - x[rows], new_gradient - gradient[rows], rows)
-        x[rows], value[rows], gradient[rows] = trial, new_value[ok], new_gradient
-        step[rows], low[rows], high[rows] = 1.0, 0.0, torch.inf
-        direction[rows] = hessian.direction(new_gradient, rows)
-        trace.append(value.clone())
-    return Minimum(x, value, gradient, spent, torch.stack(trace))
+        ok = accept(rows, new_value, new_gradient)
+        search.move(rows[ok], trial[ok], new_value[ok], new_gradient[ok], hessian)
+        trace.append(search.value.clone())
+    return Minimum(search.x, search.value, search.gradient, spent, torch.stack(trace))
+
+
+class LineSearches:
+    """The line searches of n problems: where each stands, its direction, and the step that it tries next."""
+
+    def __init__(self, x: Tensor, value: Tensor, gradient: Tensor, direction: Tensor):
+        self.x = x  # (n, d), as gradient and direction
+        self.value = value  # (n,)
+        self.gradient = gradient
+        self.direction = direction
+        self.step = torch.ones_like(value)  # (n,): to be tried, in units of the direction
+        self.low = torch.zeros_like(value)  # (n,): the longest step known to be too short
+        self.high = torch.full_like(value, torch.inf)  # (n,): the shortest step known to be too long
+
+    def expected_decrease(self) -> Tensor:
+        """By which a step of 1 would lower the linear model of each problem: (n,)."""
+        return -(self.gradient * self.direction).sum(1)
+
+    def promises(self, tolerance: float) -> Tensor:
+        """Which problems expect a decrease of more than tolerance · |value|: (n,)."""
+        return self.expected_decrease() > tolerance * self.value.abs()
+
+    def bracket_is_tiny(self) -> Tensor:
+        """Where the interval between too short and too long steps is below the resolution of x: (n,)."""
+        width = (self.high - self.low) * self.direction.norm(dim=1)
+        return width < torch.finfo(self.x.dtype).eps * self.x.norm(dim=1)
+
+    def trial(self, rows: Tensor) -> Tensor:
+        """The points (m, d) that problems `rows` (m,) try next."""
+        return self.x[rows] + self.step[rows, None] * self.direction[rows]
+
+    def accept_wolfe(self, rows: Tensor, new_value: Tensor, new_gradient: Tensor) -> Tensor:
+        """Which trials satisfy the weak Wolfe conditions (m,); each next step doubles, or halves its bracket."""
+        expected = self.expected_decrease()[rows]
+        step, low, high = self.step[rows], self.low[rows], self.high[rows]
+        decreases = new_value <= self.value[rows] - 1e-4 * (step * expected)
+        flattens = -(new_gradient * self.direction[rows]).sum(1) <= 0.9 * expected
+        high = torch.where(decreases, high, step)
+        low = torch.where(decreases & ~flattens, step, low)
+        self.low[rows] = low
+        self.high[rows] = high
+        self.step[rows] = torch.where(high.isinf(), 2 * low, (low + high) / 2)
+        return decreases & flattens
+
+    def accept_armijo(self, rows: Tensor, new_value: Tensor, new_gradient: Tensor) -> Tensor:
+        """Which trials decrease sufficiently (m,); the next step of each goes to the minimum of a parabola."""
+        linear = self.step[rows] * self.expected_decrease()[rows]
+        decreases = new_value <= self.value[rows] - 1e-4 * linear
+        parabola = linear / (2 * (new_value - self.value[rows] + linear))  # its minimum, as a share of the step
+        self.step[rows] *= parabola.nan_to_num(0.1).clamp(0.1, 0.5)
+        return decreases
+
+    def move(self, rows: Tensor, x: Tensor, value: Tensor, gradient: Tensor, hessian: BFGS | LBFGS) -> None:
+        """Move problems `rows` (m,) to accepted points x (m, d), and begin the next line search of each there."""
+        hessian.update(x - self.x[rows], gradient - self.gradient[rows], rows)
+        self.x[rows] = x
+        self.value[rows] = value
+        self.gradient[rows] = gradient
+        self.direction[rows] = hessian.direction(gradient, rows)
+        self.step[rows] = 1.0
+        self.low[rows] = 0.0
+        self.high[rows] = torch.inf

@@ -1,7 +1,8 @@
 """Paths between two codes: curves, their energies, and the path of minimal energy (a geodesic) with its certificate.
 
 A path is a polyline of codes at equal times: (T + 1, d), or (P, T + 1, d) for P of them. A density is what an energy
-averages over time: paths (R, T + 1, d) and the numbers (R,) of the pairs that they join, to values (R, T).
+averages over time: paths (R, T + 1, d) and the numbers (R,) of the pairs that they join, to values (R, T). A generator
+is a module, or a plain function from codes (N, d) to N images, which is given codes in double precision by the solvers.
 """
 
 import math
@@ -10,12 +11,12 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from helpers.compute import require_count
+from helpers.inversion import Decode, require_evaluation_mode, weights_or
 from helpers.optimise import LBFGS, Minimum, minimise
 
-Decode = Callable[[Tensor], Tensor]  # codes (N, d) to N images; a plain function is given codes in double precision
 Cost = Callable[[Tensor], Tensor]  # codes (…, d) to costs (…)
 Density = Callable[[Tensor, Tensor], Tensor]
 COARSE, FINEST = 17, 257  # points of the grid on which the better start is found, and of the finest grid
@@ -24,11 +25,11 @@ COARSE, FINEST = 17, 257  # points of the grid on which the better start is foun
 def linear_path(z_a: Tensor, z_b: Tensor, points: int = 33) -> Tensor:
     """The straight line from z_a to z_b, (d,) or (P, d), at constant speed: (points, d) or (P, points, d).
 
-    Raises ValueError for fewer than 3 points or for ends that are not two finite codes of one shape.
+    Codes of whole numbers give a floating-point path. Raises ValueError for fewer than 3 points or for ends that are
+    not two finite codes of one shape.
     """
     require_count(3, points=points)
-    if z_a.shape != z_b.shape or z_a.dim() not in (1, 2) or not z_a.numel() or not (z_a + z_b).isfinite().all():
-        raise ValueError(f"z_a {tuple(z_a.shape)}, z_b {tuple(z_b.shape)} must be finite and both (d,) or both (P, d).")
+    z_a, z_b = require_codes(z_a, z_b)
     t = torch.linspace(0, 1, points, dtype=z_a.dtype, device=z_a.device).unsqueeze(1)
     return (1 - t) * z_a.unsqueeze(-2) + t * z_b.unsqueeze(-2)
 
@@ -39,10 +40,22 @@ def slerp(z_a: Tensor, z_b: Tensor, points: int = 33) -> Tensor:
     ω is the angle between the codes; where sin ω = 0 it is the straight line.
     """
     line = linear_path(z_a, z_b, points)
+    z_a, z_b = require_codes(z_a, z_b)
     t = torch.linspace(0, 1, points, dtype=z_a.dtype, device=z_a.device).unsqueeze(1)
     omega = F.cosine_similarity(z_a, z_b, -1).clamp(-1, 1)[..., None, None].arccos()
-    share_a, share_b = (((time * omega).sin() / omega.sin().clamp_min(1e-4)) for time in (1 - t, t))
+    divisor = omega.sin().clamp_min(1e-4)
+    share_a = ((1 - t) * omega).sin() / divisor
+    share_b = (t * omega).sin() / divisor
     return torch.where(omega.sin() > 1e-4, share_a * z_a.unsqueeze(-2) + share_b * z_b.unsqueeze(-2), line)
+
+
+def require_codes(z_a: Tensor, z_b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both ends in floating point; ValueError unless they are finite codes of one shape, (d,) or (P, d)."""
+    if z_a.shape != z_b.shape or z_a.dim() not in (1, 2) or not z_a.numel() or not (z_a + z_b).isfinite().all():
+        raise ValueError(f"z_a {tuple(z_a.shape)}, z_b {tuple(z_b.shape)} must be finite and both (d,) or both (P, d).")
+    z_a = z_a if z_a.is_floating_point() else z_a.to(torch.get_default_dtype())
+    z_b = z_b if z_b.is_floating_point() else z_b.to(torch.get_default_dtype())
+    return z_a, z_b
 
 
 def constant_speed(path: Tensor, speed: Tensor, points: int) -> Tensor:
@@ -60,7 +73,7 @@ def constant_speed(path: Tensor, speed: Tensor, points: int) -> Tensor:
 
 def decode(generator: Decode, z: Tensor) -> Tensor:
     """Flattened images (…, D) of codes (…, d), computed in the precision of the generator's weights."""
-    like = next(generator.parameters(), z) if isinstance(generator, nn.Module) else z
+    like = weights_or(generator, z)
     return generator(z.reshape(-1, z.shape[-1]).to(like.dtype)).reshape(*z.shape[:-1], -1).to(z.dtype)
 
 
@@ -69,10 +82,21 @@ def image_cost(generator: Decode, x_a: Tensor, x_b: Tensor) -> Cost:
 
     def cost(z: Tensor) -> Tensor:
         images = decode(generator, z)
-        a, b = (x.to(images).reshape(-1, 1, images.shape[-1]) for x in (x_a, x_b))
+        pairs = len(z) if z.dim() == 3 else 1
+        a = end_images(x_a, images, pairs).unsqueeze(1)
+        b = end_images(x_b, images, pairs).unsqueeze(1)
         return ((images - a).square().sum(-1) + (images - b).square().sum(-1)).reshape(z.shape[:-1])
 
     return cost
+
+
+def end_images(x: Tensor, like: Tensor, pairs: int) -> Tensor:
+    """One end image or `pairs` of them as (1, D) or (pairs, D), like images (…, D); ValueError for another number."""
+    size = like.shape[-1]
+    if x.numel() not in (size, pairs * size):
+        allowed = f"one image or {pairs}" if pairs > 1 else "one image"
+        raise ValueError(f"end images {tuple(x.shape)} must be {allowed} of {size} pixels, as the generator outputs.")
+    return x.to(like).reshape(-1, size)
 
 
 def conformal_density(cost: Cost, path: Tensor) -> Tensor:
@@ -90,18 +114,27 @@ def pullback_density(generator: Decode, path: Tensor) -> Tensor:
 def path_energy(generator: Decode, path: Tensor, x_a: Tensor, x_b: Tensor) -> Tensor:
     """U(Z) = ∫ (‖G(Z) − x_a‖² + ‖G(Z) − x_b‖²) ‖Ż‖² dt of a polyline, by midpoint quadrature.
 
-    path (T + 1, d) with T ≥ 2 gives a scalar, (P, T + 1, d) gives (P,); one pair of images or P; ValueError otherwise.
+    path (T + 1, d) with T ≥ 2 gives a scalar, (P, T + 1, d) gives (P,); x_a and x_b are one or P images each.
+    Raises ValueError for other shapes, for NaN or infinity, and for a generator in training mode.
     """
-    require_path(path, x_a, x_b)
+    require_path(path)
+    require_finite(x_a, x_b)
+    require_evaluation_mode(generator)
     return conformal_density(image_cost(generator, x_a, x_b), path).mean(-1)
 
 
-def require_path(path: Tensor, x_a: Tensor, x_b: Tensor) -> None:
-    """Raise ValueError unless `path_energy` is defined for this path and these images."""
+def require_path(path: Tensor) -> None:
+    """Raise ValueError unless a path is (points, d) or (P, points, d) with at least 3 points, all finite."""
     if path.dim() not in (2, 3) or path.shape[-2] < 3:
         raise ValueError(f"path {tuple(path.shape)} must be (points, d) or (P, points, d), with points ≥ 3.")
-    if not all(tensor.isfinite().all() for tensor in (path, x_a, x_b)):
-        raise ValueError("path and images must be finite.")
+    if not path.isfinite().all():
+        raise ValueError("path must be finite, but holds NaN or infinity.")
+
+
+def require_finite(x_a: Tensor, x_b: Tensor) -> None:
+    """Raise ValueError unless both end images are finite."""
+    if not (x_a.isfinite().all() and x_b.isfinite().all()):
+        raise ValueError("end images must be finite, but hold NaN or infinity.")
 
 
 def sine_basis(segments: int) -> Tensor:
@@ -163,10 +196,18 @@ def shortest_path(
 ) -> Geodesic:
     """The path from z_a to z_b, (d,) or (P, d), that minimises U for end images x_a and x_b, one or P of each.
 
-    Its lower bound is ½‖x_a − x_b‖²‖z_a − z_b‖². change: see `minimise_energy`. Raises ValueError as `path_energy`.
+    Its lower bound is ½‖x_a − x_b‖²‖z_a − z_b‖². change: see `minimise_energy`. Raises ValueError as `linear_path` and
+    `path_energy`.
     """
-    path_energy(generator, linear_path(z_a, z_b, points), x_a, x_b)  # raises what it raises
-    x_a, x_b = (x.detach().double().reshape(len(z_a) if z_a.dim() == 2 else 1, -1) for x in (x_a, x_b))
+    require_count(3, points=points)
+    require_codes(z_a, z_b)
+    require_finite(x_a, x_b)
+    require_evaluation_mode(generator)
+    pairs = len(z_a) if z_a.dim() == 2 else 1
+    with torch.no_grad():
+        image = decode(generator, z_a.detach().double().reshape(-1, z_a.shape[-1])[:1])
+    x_a = end_images(x_a.detach(), image, pairs).expand(pairs, -1)
+    x_b = end_images(x_b.detach(), image, pairs).expand(pairs, -1)
 
     def density(path: Tensor, rows: Tensor) -> Tensor:
         return conformal_density(image_cost(generator, x_a[rows], x_b[rows]), path)
@@ -181,66 +222,138 @@ def pullback_geodesic(
 ) -> Geodesic:
     """The path from z_a to z_b, (d,) or (P, d), with minimal mean `pullback_density`; its bound is ‖G(z_a) − G(z_b)‖².
 
-    Far more ill-conditioned than U: look at `residual` before calling it a geodesic. Codes are whitened by the mean of
-    JᵀJ over the straight line, J by differences, or the descent would hardly move.
+    Far more ill-conditioned than U: look at `residual` before calling it a geodesic. Codes are whitened (`whitening`),
+    or the descent would hardly move. Raises ValueError as `linear_path`, and for a generator in training mode.
     """
-    line = linear_path(*(z.double().reshape(-1, z.shape[-1]) for z in (z_a, z_b)), 9)
+    require_count(3, points=points)
+    require_codes(z_a, z_b)
+    require_evaluation_mode(generator)
+    size = z_a.shape[-1]
+    line = linear_path(z_a.double().reshape(-1, size), z_b.double().reshape(-1, size), 9)
     bound = (decode(generator, line[:, 0]) - decode(generator, line[:, -1])).square().sum(1)
-    shifted = line.unsqueeze(2) + 0.05 * torch.eye(line.shape[2]).to(line)
-    J = (decode(generator, shifted) - decode(generator, line).unsqueeze(2)) / 0.05
-    M = torch.einsum("ptid, ptjd -> pij", J, J)
-    values, vectors = torch.linalg.eigh(M / M.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-300)[:, None, None])
-    roots = values.clamp_min(1e-3).sqrt().unsqueeze(1)
-    whiten, unwhiten = (vectors * roots) @ vectors.mT, (vectors / roots) @ vectors.mT
+    whiten, unwhiten = whitening(generator, line)
 
     def density(path: Tensor, rows: Tensor) -> Tensor:
         return pullback_density(generator, path @ unwhiten[rows])
 
-    ends = ((line[:, [k]] @ whiten).reshape(z_a.shape) for k in (0, -1))
-    found = minimise_energy(density, *ends, bound, points, evaluations)
+    white_a = (line[:, [0]] @ whiten).reshape(z_a.shape)
+    white_b = (line[:, [-1]] @ whiten).reshape(z_a.shape)
+    found = minimise_energy(density, white_a, white_b, bound, points, evaluations)
     return replace(found, path=(found.path.reshape(len(line), points, -1) @ unwhiten).reshape(found.path.shape))
+
+
+def whitening(generator: Decode, line: Tensor) -> tuple[Tensor, Tensor]:
+    """M^½ and M^−½, (P, d, d), with M the mean of JᵀJ over paths (P, T + 1, d), scaled and kept away from singular.
+
+    J, the generator's Jacobian, is computed by differences.
+    """
+    shifted = line.unsqueeze(2) + 0.05 * torch.eye(line.shape[2]).to(line)
+    J = (decode(generator, shifted) - decode(generator, line).unsqueeze(2)) / 0.05
+    M = torch.einsum("ptid, ptjd -> pij", J, J)
+    scale = M.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-300)
+    values, vectors = torch.linalg.eigh(M / scale[:, None, None])
+    roots = values.clamp_min(1e-3).sqrt().unsqueeze(1)
+    return (vectors * roots) @ vectors.mT, (vectors / roots) @ vectors.mT
 
 
 @torch.no_grad()
 def minimise_energy(
-    density: Density, z_a: Tensor, z_b: Tensor, bound: Tensor, points: int, evaluations: int = 300,
+    density: Density,
+    z_a: Tensor,
+    z_b: Tensor,
+    bound: Tensor,
+    points: int,
+    evaluations: int = 300,
     change: float | None = None,
-) -> Geodesic:  # fmt: skip
+) -> Geodesic:
     """The path from z_a to z_b, (d,) or (P, d), with minimal energy mean(density), for any density of geodesic form.
 
-    The better of two descents, from the straight line and from the spherical interpolation. bound: (P,). evaluations:
-    at most, on each grid. change: double the grid until the energy changes by less than this share.
+    The better of two descents, from the straight line and from the spherical interpolation. bound: (P,), a lower bound
+    of the energy. evaluations: at most, on each grid. change: double the grid, up to FINEST points, until the energy
+    changes by less than this share.
     """
-    begin, end = (z.detach().double().reshape(-1, z.shape[-1]) for z in (z_a, z_b))
-    pairs, grid = torch.arange(len(begin), device=begin.device), min(points, COARSE)
-    starts = torch.cat([linear_path(begin, end, grid), slerp(begin, end, grid)])  # row r joins pair r mod P
-    basis = sine_basis(grid - 1)
-    rough = descend(lambda path, rows: density(path, rows % len(pairs)), starts, basis, evaluations, 1e-4)
+    begin = z_a.detach().double().reshape(-1, z_a.shape[-1])
+    end = z_b.detach().double().reshape(-1, z_b.shape[-1])
+    initial, start = better_start(density, begin, end, points, evaluations)
+    found = descend(density, initial, sine_basis(points - 1), evaluations, 1e-7)
+    descent = Descent(found.x, found.value, found.gradient.norm(dim=1))
+    if change is not None:
+        descent = refine(density, descent, evaluations, change)
+    residual = (descent.gradient * kinetic_energy(descent.path).sqrt() / (2 * descent.energy)).nan_to_num(0.0)
+    before = density(descent.path, torch.arange(len(begin), device=begin.device))
+    path, after = at_constant_speed(density, descent.path, before)
+    geodesic = Geodesic(path, after.mean(1), bound, deviation(after), deviation(before), residual, start)
+    return geodesic if z_a.dim() == 2 else only_path(geodesic)
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Where the descents of P paths ended on one grid."""
+
+    path: Tensor  # (P, T + 1, d)
+    energy: Tensor  # (P,)
+    gradient: Tensor  # (P,): the norm of the energy's gradient in the amplitudes of `sine_basis`
+
+
+def better_start(density: Density, begin: Tensor, end: Tensor, points: int, evaluations: int) -> tuple[Tensor, Tensor]:
+    """Initial paths (P, points, d) and where they come from (P,): 0 the straight line, 1 the spherical interpolation.
+
+    Both are optimised on a coarse grid, and the better result is the initial path, or else the straight line itself.
+    """
+    pairs = torch.arange(len(begin), device=begin.device)
+    grid = min(points, COARSE)
+    both = torch.cat([linear_path(begin, end, grid), slerp(begin, end, grid)])  # row r joins pair r mod P
+
+    def coarse_density(path: Tensor, rows: Tensor) -> Tensor:
+        return density(path, rows % len(pairs))
+
+    rough = descend(coarse_density, both, sine_basis(grid - 1), evaluations, 1e-4)
     start = rough.value.reshape(2, -1).argmin(0)
-    path, line = rough.x[start * len(pairs) + pairs], linear_path(begin, end, points)
-    path = path if grid == points else regrid(path, points)
+    path = rough.x[start * len(pairs) + pairs]
+    if grid != points:
+        path = regrid(path, points)
+    line = linear_path(begin, end, points)
     better = density(path, pairs).mean(1) <= density(line, pairs).mean(1)  # the finer grid may decide otherwise
-    start, path = torch.where(better, start, 0), torch.where(better[:, None, None], path, line)
+    return torch.where(better[:, None, None], path, line), torch.where(better, start, 0)
 
-    found = descend(density, path, sine_basis(points - 1), evaluations, 1e-7)
-    path, energy, gradient, moving = found.x, found.value, found.gradient.norm(dim=1), pairs
-    while change is not None and len(moving) and path.shape[1] < FINEST:
+
+def refine(density: Density, coarse: Descent, evaluations: int, change: float) -> Descent:
+    """Double the grid and descend again for all paths whose energy changed by more than the share `change`."""
+    path, energy, gradient = coarse.path, coarse.energy.clone(), coarse.gradient.clone()
+    moving = torch.arange(len(path), device=path.device)
+    while len(moving) and path.shape[1] < FINEST:
         path = regrid(path, 2 * path.shape[1] - 1)
-        basis = sine_basis(path.shape[1] - 1)
-        finer = descend(lambda part, rows, of=moving: density(part, of[rows]), path[moving], basis, evaluations, 1e-7)
-        moved = (finer.value / energy[moving] - 1).abs() > change
-        path[moving], energy[moving], gradient[moving] = finer.x, finer.value, finer.gradient.norm(dim=1)
-        moving = moving[moved]
-    residual = (gradient * kinetic_energy(path).sqrt() / (2 * energy)).nan_to_num(0.0)
 
-    values, even = density(path, pairs), path
+        def moving_density(part: Tensor, rows: Tensor, moving: Tensor = moving) -> Tensor:
+            return density(part, moving[rows])
+
+        finer = descend(moving_density, path[moving], sine_basis(path.shape[1] - 1), evaluations, 1e-7)
+        moved = (finer.value / energy[moving] - 1).abs() > change
+        path[moving] = finer.x
+        energy[moving] = finer.value
+        gradient[moving] = finer.gradient.norm(dim=1)
+        moving = moving[moved]
+    return Descent(path, energy, gradient)
+
+
+def at_constant_speed(density: Density, path: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Paths (P, T + 1, d) reparametrised to constant metric speed, and their densities (P, T); values: the old ones.
+
+    A path stays as it is where this would raise its energy above the straight line's or would not even out its density.
+    """
+    pairs = torch.arange(len(path), device=path.device)
+    even = path
     for _ in range(2):  # at constant speed U = L², up to the error of the grid
         even = constant_speed(even, density(even, pairs).sqrt(), path.shape[1])
-    even_values, line = density(even, pairs), linear_path(begin, end, path.shape[1])
+    even_values = density(even, pairs)
+    line = linear_path(path[:, 0], path[:, -1], path.shape[1])
     ok = (even_values.mean(1) <= density(line, pairs).mean(1)) & (deviation(even_values) < deviation(values))
-    path, final = torch.where(ok[:, None, None], even, path), torch.where(ok[:, None], even_values, values)
-    found = Geodesic(path, final.mean(1), bound, deviation(final), deviation(values), residual, start)
-    return found if z_a.dim() == 2 else Geodesic(*(getattr(found, field.name)[0] for field in fields(found)))
+    return torch.where(ok[:, None, None], even, path), torch.where(ok[:, None], even_values, values)
+
+
+def only_path(geodesic: Geodesic) -> Geodesic:
+    """The first of P geodesics, without the dimension P."""
+    return Geodesic(*(getattr(geodesic, field.name)[0] for field in fields(geodesic)))
 
 
 def regrid(path: Tensor, points: int) -> Tensor:

@@ -19,6 +19,8 @@ def test_class_divergence():
     even, one = torch.arange(1000) % 10, torch.zeros(1000, dtype=torch.int64)
     assert evaluation.class_divergence(even, even) == 0
     assert evaluation.class_divergence(one, even) == pytest.approx(math.log(10))
+    assert evaluation.class_divergence(torch.tensor([9]), torch.tensor([1, 2])) == math.inf
+    assert evaluation.class_divergence(torch.tensor([1]), torch.tensor([1, 2])) == pytest.approx(math.log(2))
 
 
 def test_kernel_distance_is_unbiased_and_sees_a_shift():

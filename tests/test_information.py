@@ -41,6 +41,37 @@ def test_information_is_below_the_truth_and_below_log_n(rate):
         assert terms.mean().item() == pytest.approx(rate, abs=5 * terms.std().item() / 16)
 
 
+@pytest.mark.parametrize("std", [1e-3, 1e-5, 1e-8, 1e-13])
+def test_tiny_standard_deviations_lose_no_digits(std):
+    mean = torch.randn(200, 5, dtype=torch.float64)
+    mean[1] = mean[0]  # two images with one code
+    log_std = torch.full_like(mean, math.log(std))
+    z = mean + std * torch.randn_like(mean)
+    conditional, marginal = info.exact_mixture(z, torch.arange(200), mean, log_std, block=64)
+    difference = z - mean  # exact, by Sterbenz's lemma
+    expected = -0.5 * (difference / std).square().sum(1) - 5 * (math.log(std) + 0.5 * math.log(2 * math.pi))
+    torch.testing.assert_close(conditional, expected, rtol=0, atol=1e-5)
+    # all others are many standard deviations away
+    torch.testing.assert_close((conditional - marginal)[2:], torch.full((198,), math.log(200)).double())
+    other = -0.5 * ((z[0] - mean[1]) / std).square().sum() - 5 * (math.log(std) + 0.5 * math.log(2 * math.pi))
+    both = torch.logaddexp(expected[0], other) - math.log(200)
+    torch.testing.assert_close(marginal[0], both, rtol=0, atol=1e-5)
+
+
+def test_both_ways_to_the_densities_agree():
+    z, mean, log_std = torch.randn(3, 40, 6, dtype=torch.float64).unbind(0)
+    expanded = info.log_densities(z, mean, log_std)
+    exact = -0.5 * info.squared_distances(z, mean, log_std) - log_std.sum(1) - 3 * math.log(2 * math.pi)
+    torch.testing.assert_close(expanded, exact, rtol=1e-12, atol=1e-10)
+
+
+@pytest.mark.parametrize("log_std", [math.log(1e-13), -math.inf])
+def test_codes_that_cannot_hold_their_noise_are_refused(log_std):
+    mean = torch.randn(20, 3)
+    with pytest.raises(ValueError, match="below the resolution of z's torch.float32: draw z in float64"):
+        info.exact_mixture(mean, torch.arange(20), mean, torch.full_like(mean, log_std))
+
+
 def test_quantile_rule_integrates_logarithms():
     u, complement, w = info.quantile_rule()
     assert w @ np.log(u) == pytest.approx(-1, abs=1e-7) and w @ np.log(complement) == pytest.approx(-1, abs=1e-7)

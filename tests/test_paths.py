@@ -204,6 +204,8 @@ def test_equal_ends_and_equal_images(digits):
 REFUSED = [
     ({"points": 2}, "points"), ({"points": 2.5}, "points"), ({"z_b": torch.zeros(7)}, "z_b"),
     ({"z_b": torch.full((8,), math.nan)}, "finite"), ({"x_b": torch.full((1, 28, 28), math.inf)}, "finite"),
+    ({"x_b": torch.zeros(2, 1, 28, 28)}, "must be one image of 784 pixels"),
+    ({"x_a": torch.zeros(3, 32, 32)}, "must be one image of 784 pixels"),
 ]  # fmt: skip
 
 
@@ -219,3 +221,64 @@ def test_bad_input_is_named(digits, change, word):
 def test_bad_path_is_named(digits, path):
     with pytest.raises(ValueError, match="path"):
         paths.path_energy(digits[0], path, *digits[2][:2])
+
+
+def test_one_pair_of_images_serves_several_pairs_of_codes(digits):
+    generator, z, x = digits
+    repeated = paths.shortest_path(generator, z[:3], z[3:], x[:1].expand(3, -1, -1, -1), x[3:], points=9)
+    for one in (x[0], x[:1]):
+        assert torch.equal(paths.shortest_path(generator, z[:3], z[3:], one, x[3:], points=9).path, repeated.path)
+    both = paths.shortest_path(generator, z[:3], z[3:], x[0], x[1], points=9)
+    expected = 0.5 * (x[0] - x[1]).square().sum() * (z[:3] - z[3:]).square().sum(1)
+    torch.testing.assert_close(both.lower_bound.float(), expected)
+
+
+def test_the_energy_takes_one_or_all_end_images_and_refuses_other_numbers(digits):
+    generator, z, x = digits
+    path = paths.linear_path(z[:3], z[3:], 5)
+    mixed = paths.path_energy(generator, path, x[0], x[3:])
+    torch.testing.assert_close(mixed, paths.path_energy(generator, path, x[:1].expand(3, -1, -1, -1), x[3:]))
+    for a, b in ((x[:2], x[3:]), (x[:3], x[:6]), (x[:3, :, :14], x[3:])):
+        with pytest.raises(ValueError, match="must be one image or 3 of 784 pixels"):
+            paths.path_energy(generator, path, a, b)
+
+
+def test_whole_numbers_give_the_same_paths_as_floating_point():
+    z_a, z_b = torch.tensor([0, 3]), torch.tensor([1, -2])
+    for curve in (paths.linear_path, paths.slerp):
+        assert torch.equal(curve(z_a, z_b, 5), curve(z_a.float(), z_b.float(), 5))
+    assert paths.linear_path(z_a, z_b, 5)[2].tolist() == [0.5, 0.5]
+    G, x = small_generator(), torch.rand(2, 12)
+    whole = paths.shortest_path(G, z_a, z_b, *x, points=9)
+    assert torch.equal(whole.path, paths.shortest_path(G, z_a.float(), z_b.float(), *x, points=9).path)
+
+
+@pytest.mark.parametrize("layer", [torch.nn.BatchNorm1d(12), torch.nn.Dropout()])
+def test_a_generator_in_training_mode_is_refused_and_left_alone(layer):
+    G = torch.nn.Sequential(torch.nn.Linear(2, 12), layer, torch.nn.Tanh())
+    z, x = torch.randn(2, 2), torch.randn(2, 12)
+    before = {key: tensor.clone() for key, tensor in G.state_dict().items()}
+    calls = [
+        lambda: paths.shortest_path(G, *z, *x, points=5),
+        lambda: paths.path_energy(G, paths.linear_path(*z, 5), *x),
+        lambda: paths.pullback_geodesic(G, *z, points=5),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"in training mode: call generator.eval\(\) first"):
+            call()
+    assert all(torch.equal(tensor, before[key]) for key, tensor in G.state_dict().items())
+    G.eval()
+    for call in calls:
+        call()
+
+
+def test_validation_decodes_one_code(monkeypatch):
+    monkeypatch.setattr(paths, "minimise_energy", lambda *_, **__: None)
+    decoded = []
+
+    def generator(z):
+        decoded.append(len(z))
+        return z
+
+    paths.shortest_path(generator, *torch.randn(4, 3, 2), points=33)
+    assert decoded == [1]
