@@ -65,6 +65,12 @@ def test_lines_of_code_cells_are_short(notebook: nbformat.NotebookNode) -> None:
     assert not [line for line in lines if len(line) > LINE_LENGTH]
 
 
+def test_a_figure_is_published_in_the_cell_that_makes_it(notebook: nbformat.NotebookNode) -> None:
+    """Else JupyterLab shows it half drawn below the first cell."""
+    made = [cell.source for cell in code_cells(notebook) if "= figures.panels(" in cell.source]
+    assert all("publish.figure(" in source for source in made)
+
+
 def test_cells_that_end_in_prose_hide_their_source(notebook: nbformat.NotebookNode) -> None:
     """In JupyterLab, lest the prose be read twice."""
     for cell in code_cells(notebook):
