@@ -71,6 +71,17 @@ def test_a_figure_is_published_in_the_cell_that_makes_it(notebook: nbformat.Note
     assert all("publish.figure(" in source for source in made)
 
 
+def test_error_bars_come_from_no_random_resampling(notebook: nbformat.NotebookNode) -> None:
+    """Seaborn's default is a bootstrap, with which two builds of the report would differ."""
+    for cell in code_cells(notebook):
+        for call in [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]:
+            if ast.unparse(call.func) in ("sns.lineplot", "sns.pointplot", "sns.barplot"):
+                options = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+                assert "ci" not in options.get("errorbar", "ci") or options.get("estimator") == "None", ast.unparse(
+                    call
+                )
+
+
 def test_cells_that_end_in_prose_hide_their_source(notebook: nbformat.NotebookNode) -> None:
     """In JupyterLab, lest the prose be read twice."""
     for cell in code_cells(notebook):
