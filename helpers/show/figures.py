@@ -1,15 +1,20 @@
 """A common style for all figures: sizes as printed, colours by role, grids of digits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 from torch import Tensor
+
+from helpers.store import Trained
 
 WIDTH = 6.3  # inches: the text width of the report, so that font sizes are as printed
 
@@ -38,15 +43,27 @@ LINES = {
 STYLES = {role: {"color": COLOURS[role], "marker": line[0], "linestyle": line[1:]} for role, line in LINES.items()}
 
 
+# What seaborn's "ticks" and "paper" leave to say: the report's font, spines and layout, and sharp images of digits.
+SETTINGS = {
+    "mathtext.fontset": "stix",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "lines.markersize": 4,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 110,
+    "savefig.dpi": 220,
+    "pdf.fonttype": 42,
+    "image.cmap": "gray_r",
+    "image.interpolation": "none",
+}
+FONT_SCALE = 9 / 9.6  # labels of 9 points, ticks of 8.25, where seaborn's "paper" has 9.6 and 8.8
+
+
 def use_style() -> None:
-    """Set matplotlib's defaults; each notebook calls this once before its first figure."""
-    mpl.rcParams |= {
-        "font.family": "STIXGeneral", "mathtext.fontset": "stix", "font.size": 9, "axes.titlesize": 9,
-        "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8, "legend.frameon": False,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "lines.linewidth": 1.3,
-        "lines.markersize": 4, "figure.dpi": 110, "savefig.dpi": 220, "figure.constrained_layout.use": True,
-        "pdf.fonttype": 42, "image.cmap": "gray_r", "image.interpolation": "none",
-    }  # fmt: skip
+    """Set seaborn's theme with our colours and font; each notebook calls this once before its first figure."""
+    palette = list(COLOURS.values())
+    sns.set_theme("paper", "ticks", palette, font="STIXGeneral", font_scale=FONT_SCALE, rc=SETTINGS)
 
 
 def panels(
@@ -104,20 +121,50 @@ def direct_label(ax: Axes, x: float, y: float, text: str, colour: str, **options
 
 
 def label_curves(ax: Axes) -> None:
-    """Write the label of every labelled line at its right end, in its colour, after limits and scales are set.
+    """Write the name of every named line at its right end, in its colour, after limits and scales are set.
 
-    Labels that would overlap are moved apart.
+    Names come from `label=`, or from a legend of seaborn's (`hue=`), which is removed. Those that would overlap are
+    moved apart.
     """
+    lines = [line for line in ax.get_lines() if np.isfinite(line.get_xydata()).all(1).any()]
+    entries = [line for line in ax.get_lines() if line not in lines]  # of seaborn's legend: lines without points
+    names = {line.get_color(): line.get_label() for line in entries}
     labels = []
-    for line in ax.get_lines():
-        points = line.get_xydata()[np.isfinite(line.get_xydata()).all(1)]
-        if len(points) and not line.get_label().startswith("_"):
-            right = points[ax.transData.transform(points)[:, 0].argmax()]
-            labels.append(direct_label(ax, *right, line.get_label(), line.get_color()))
+    for line in lines:
+        name = line.get_label()
+        name = names.get(line.get_color(), name) if name.startswith("_") else name
+        if not name.startswith("_"):
+            labels.append(direct_label(ax, *right_end(line), name, line.get_color()))
+    if names and ax.get_legend():
+        ax.get_legend().remove()
     ax.figure.draw_without_rendering()
+    move_apart(labels)
+
+
+def right_end(line: Line2D) -> np.ndarray:
+    """The point (x, y) of a line that is drawn furthest right."""
+    points = line.get_xydata()
+    points = points[np.isfinite(points).all(1)]
+    return points[line.axes.transData.transform(points)[:, 0].argmax()]
+
+
+def move_apart(labels: Sequence[Annotation]) -> None:
+    """Move labels that overlap up and down until they do not, in at most a hundred steps of half a point."""
     for _ in range(100):
         pairs = combinations(sorted(labels, key=lambda label: label.get_window_extent().y0), 2)
         for lower, upper in pairs:
             if lower.get_window_extent().overlaps(upper.get_window_extent()):
                 lower.xyann = (lower.xyann[0], lower.xyann[1] - 0.5)
                 upper.xyann = (upper.xyann[0], upper.xyann[1] + 0.5)
+
+
+def histories(runs: Iterable[Trained], *keys: str) -> pd.DataFrame:
+    """What trainings recorded, for seaborn: columns seed, epoch (from 1) and `keys`, a row for each epoch of each run.
+
+    Cells are NaN in epochs that did not record the key, and seaborn leaves these out.
+    """
+    tables = []
+    for run in runs:
+        table = pd.DataFrame({key: pd.Series(run.curve(key), dtype=float) for key in keys})
+        tables.append(table.rename_axis("epoch").reset_index().assign(seed=run.record["seed"]))
+    return pd.concat(tables, ignore_index=True)
