@@ -60,6 +60,12 @@ def objective(G: nn.Module, x: Tensor, z: Tensor, prior: float = 0.0) -> Tensor:
     return (G(z).flatten(1) - x).square().sum(1) + prior * z.square().sum(1)
 
 
+def starts(images: int, restarts: int, latent_dim: int, seed: int) -> Tensor:
+    """The codes z ~ N(0, I) from which `invert` starts, (images, restarts, latent_dim), float32 on the CPU."""
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(images, restarts, latent_dim, generator=rng, dtype=torch.float32)
+
+
 def gradient_descent(G: nn.Module, x: Tensor, z: Tensor, steps: int, prior: float = 0.0) -> Tensor:
     """Minimise the objective over codes z (N, d) by gradient descent (Adam), with the generator G frozen."""
     z = z.clone().requires_grad_()
