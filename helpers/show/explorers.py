@@ -41,7 +41,8 @@ class LatentExplorer(Explorer):
             FloatSlider(description=f"direction {k + 1}", min=-limit, max=limit, step=0.05) for k in range(count)
         ]
         self.new_samples = Button(description="New samples")
-        self.picture = ipywidgets.Image(width=280, height=280)
+        self.picture = ipywidgets.Image(width=280)
+        self.picture.add_class("sheet")
         self.samples = gallery(self.draw_codes(), columns=8)
         self.choose_sample()
 
@@ -50,8 +51,8 @@ class LatentExplorer(Explorer):
         self.sample.observe(self.choose_sample, "value")
         self.new_samples.on_click(self.draw_samples)
 
-        choice = VBox([self.samples, HBox([self.sample, self.new_samples])])
-        self.box = VBox([choice, HBox([VBox(self.steps), self.picture])])
+        samples = VBox([self.samples, HBox([self.sample, self.new_samples])])
+        self.box = VBox([samples, HBox([VBox(self.steps), self.picture])])
         self.saved = direction_film(generator, self.codes[0], self.directions, limit).page()
 
     def draw_codes(self) -> Tensor:
@@ -78,7 +79,7 @@ class LatentExplorer(Explorer):
         steps = torch.tensor([slider.value for slider in self.steps]).to(self.code)
         with one_thread():
             image = self.generator((self.code + steps @ self.directions).unsqueeze(0))
-        self.picture.value = png(image, scale=280 // image.shape[-1])
+        self.picture.value = png(image)
 
 
 def principal_directions(generator: nn.Module, z: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -97,7 +98,7 @@ class InversionExplorer(Explorer):
     def __init__(self, generators: Mapping[str, nn.Module], images: Tensor, ends: Mapping[str, nn.Module], seed: int):
         self.generators, self.images, self.ends, self.seed = generators, images, ends, seed
         self.films: dict[tuple[str, int], tuple[Film, Film]] = {}
-        self.model = ToggleButtons(options=list(generators), description="model")
+        self.model = choice("model", list(generators))
         self.digit = image_menu(images, "digit")
         self.status = ipywidgets.HTML()
         search, minima = self.chosen_films()
@@ -109,8 +110,8 @@ class InversionExplorer(Explorer):
         self.model.observe(self.show, "value")
         self.digit.observe(self.show, "value")
 
-        choice = HBox([gallery(images), VBox([self.model, self.digit, self.status])])
-        self.box = VBox([choice, self.search_player, self.search, self.minima_player, self.minima])
+        choices = HBox([gallery(images), VBox([self.digit, self.model, self.status])])
+        self.box = VBox([choices, self.search_player, self.search, self.minima_player, self.minima])
         self.saved = search.page() + minima.page()
 
     def chosen_films(self) -> tuple[Film, Film]:
@@ -151,8 +152,8 @@ class PathExplorer(Explorer):
         self.kinds, self.found = list(known[models[0]]), known_paths(known)
         self.start = image_menu(self.images, "from")
         self.end = image_menu(self.images, "to", value=len(x_a))
-        self.model = ToggleButtons(options=models, description="model")
-        self.kind = ToggleButtons(options=[(kind.replace("$", ""), kind) for kind in self.kinds], description="path")
+        self.model = choice("model", models)
+        self.kind = choice("path", [(kind.replace("$", ""), kind) for kind in self.kinds])
         self.compute = Button(description="Compute this pair")
         self.status = ipywidgets.HTML()
         film = self.film()
@@ -164,8 +165,8 @@ class PathExplorer(Explorer):
             menu.observe(self.show, "value")
         self.compute.on_click(self.compute_paths)
 
-        choice = VBox([self.start, self.end, self.model, self.kind, HBox([self.compute, self.status])])
-        self.box = VBox([HBox([gallery(self.images), choice]), self.player, self.strips])
+        choices = VBox([self.start, self.end, self.model, self.kind, HBox([self.compute, self.status])])
+        self.box = VBox([HBox([gallery(self.images), choices]), self.player, self.strips])
         self.saved = film.page()
 
     def routes(self) -> Mapping[str, Tensor] | None:
@@ -236,6 +237,11 @@ def image_menu(images: Tensor, description: str, value: int = 0) -> Dropdown:
     """A menu of the images by their numbers in the gallery, from 1; its value counts from 0."""
     options = [(f"image {k + 1}", k) for k in range(len(images))]
     return Dropdown(options=options, value=value, description=description)
+
+
+def choice(description: str, options: Sequence) -> ToggleButtons:
+    """A row of buttons of which one is pressed."""
+    return ToggleButtons(options=options, description=description, style={"button_width": "105px"})
 
 
 def failure(error: Exception) -> str:

@@ -145,7 +145,7 @@ def path_film(G: nn.Module, classifier: nn.Module, path: Tensor, x_a: Tensor, x_
         for time, c, r, p, k in zip(t, cost, radius, probability, digit, strict=True)
     ]
     strips = {"from": x_a.unsqueeze(0), "G(Z(t))": images, "to": x_b.unsqueeze(0)}
-    return Film(strips, "t", words, *path_curves(t, values), side=150)
+    return Film(strips, "t", words, *path_curves(t, values), side=100)
 
 
 def path_curves(t: Tensor, values: Mapping[str, Tensor]) -> tuple[Figure, list[Curve]]:

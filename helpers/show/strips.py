@@ -107,7 +107,9 @@ class Film:
 def player(strips: Strips, length: int, axis: str) -> HBox:
     """Play and an IntSlider over `length` frames, which move the strips in the browser, without the kernel."""
     play = Play(value=strips.frame, max=length - 1, interval=INTERVAL)
-    slider = IntSlider(value=strips.frame, max=length - 1, description=axis, readout=False, layout={"width": "480px"})
+    slider = IntSlider(value=strips.frame, max=length - 1, description=axis, readout=False)
+    slider.layout.width = "480px"
+    slider.style.description_width = "initial"
     jslink((play, "value"), (slider, "value"))
     jslink((slider, "max"), (play, "max"))
     jslink((slider, "value"), (strips, "frame"))
@@ -117,7 +119,9 @@ def player(strips: Strips, length: int, axis: str) -> HBox:
 def gallery(images: Tensor, columns: int = 10) -> ipywidgets.HTML:
     """Pictures (N, 1, h, w) in [−1, 1] with their numbers from 1, so that a menu of numbers can refer to them."""
     cells = [f"<figure>{_image(image, f'image {k}')}{k}</figure>" for k, image in enumerate(images, 1)]
-    return ipywidgets.HTML(f'<div class="gallery" style="max-width: {42 * columns}px">{"".join(cells)}</div>')
+    return ipywidgets.HTML(
+        f'<div class="gallery" style="grid-template-columns: repeat({columns}, 40px)">{"".join(cells)}</div>'
+    )
 
 
 def display_live(box: VBox, saved: str, text: str = "", metadata: Mapping | None = None) -> None:
@@ -166,13 +170,13 @@ def _image(images: Tensor, title: str, attributes: str = "") -> str:
     return f'<img class="sheet" src="{_url(png(images))}" alt="{title}" {attributes}>'
 
 
-def png(images: Tensor, scale: int = 1) -> bytes:
+def png(images: Tensor) -> bytes:
     """Images (…, N, h, w) in [−1, 1] as one picture with dark ink: N side by side, the others below one another."""
     grey = ((1 - images.detach().cpu().float().clamp(-1, 1)) * 127.5).round().to(torch.uint8)
     count, height, width = grey.shape[-3:]
     sheet = grey.reshape(-1, count, height, width).transpose(1, 2).reshape(-1, width * count).numpy()
     buffer = io.BytesIO()
-    Image.fromarray(sheet.repeat(scale, 0).repeat(scale, 1)).save(buffer, format="png", optimize=True)
+    Image.fromarray(sheet).save(buffer, format="png", optimize=True)
     return buffer.getvalue()
 
 
