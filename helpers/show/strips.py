@@ -150,7 +150,8 @@ def _strip(title: str, images: Tensor, side: int | None, frame: int) -> str:
     style = f"width: 100%; margin-top: {-frame * step:.4f}%"
     sheet = _image(images, html.escape(title), f'data-step="{step:.6f}" style="{style}" width="{widest}"')
     window = f"height: 0px; overflow: hidden; padding-bottom: {share:.4f}%"
-    box = f"flex: {count} 1 {widest - 16}px; max-width: {widest}px"
+    basis = f"min({widest - 16}px, 30%)" if count == 1 else f"{widest - 16}px"  # on a telephone, three side by side
+    box = f"flex: {count} 1 {basis}; max-width: {widest}px"
     return f'<div class="strip" style="{box}"><div style="{window}">{sheet}</div>{html.escape(title)}</div>'
 
 
