@@ -96,10 +96,10 @@ def run_all(page: Page, server: Server, name: str, seconds: float) -> None:
 
 
 def drag(page: Page, slider: Locator, shares: list[float], pause: float = 0.0) -> None:
-    """Press the mouse on a slider's left end and move it to each share of the slider's length, then let go."""
+    """Press the mouse on the handle of a slider of ipywidgets, move it to each share of its length, then let go."""
     slider.scroll_into_view_if_needed()
-    box = slider.bounding_box()
-    page.mouse.move(box["x"] + 2, box["y"] + box["height"] / 2)
+    box, handle = slider.bounding_box(), slider.locator(".noUi-handle").bounding_box()
+    page.mouse.move(handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2)
     page.mouse.down()
     for share in shares:
         page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)

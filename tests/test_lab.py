@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import ROOT, wait_for
 
-from helpers.show.strips import film_html
+from helpers.show.strips import Film
 
 NAME, SAVED = "07_latent_paths.ipynb", "saved.ipynb"
 
@@ -26,7 +26,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Server]:
     (folder / "notebooks").mkdir()
     parameters, target = execute.reduced_parameters()[Path(NAME).stem], folder / "notebooks" / NAME
     papermill.execute_notebook(ROOT / "notebooks" / NAME, target, parameters, prepare_only=True)
-    saved = nbformat.v4.new_output("display_data", {"text/html": film_html({"x": torch.zeros(20, 2, 28, 28)}, "t")})
+    images = torch.linspace(1, -1, 20)[:, None, None, None].expand(20, 2, 28, 28)  # from black to white
+    saved = nbformat.v4.new_output("display_data", {"text/html": Film({"x": images}, "t", first=19).page()})
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[saved])])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}  # else it asks for one
     nbformat.write(notebook, folder / "notebooks" / SAVED)
@@ -63,37 +64,64 @@ def test_a_film_in_a_saved_notebook_shows_one_frame_before_it_is_trusted(chromiu
         film = page.locator(".jp-OutputArea-output .film")
         film.wait_for()
         page.evaluate("async () => { await jupyterapp.shell.currentWidget.sessionContext.ready }")
-        sheet = film.locator("img").bounding_box()
-        assert sheet["height"] == pytest.approx(10 * sheet["width"], rel=0.01), "the style is lost: all 20 frames"
-        assert film.bounding_box()["height"] < 200
+        sheet, window = (film.locator(which).bounding_box() for which in (".sheet", ".strip > div"))
+        assert sheet["height"] == pytest.approx(10 * sheet["width"], rel=0.01), "all 20 frames are there"
+        assert window["height"] == pytest.approx(sheet["width"] / 2, rel=0.01), "and one of them is seen"
+        assert lab.pixels(film.locator(".strip > div"))[10:-10, 10:-10].min() > 200, "the first that was asked for"
+        assert film.locator("output").text_content() == "20 of 20"
 
 
 def wait_for_other(locator: lab.Locator, before: np.ndarray, why: str) -> None:
     wait_for(lambda: np.abs(lab.pixels(locator) - before).max() > 50, why, seconds=10)
 
 
-def test_dragging_a_slider_of_notebook_7_shows_other_pixels(chromium: None, server: lab.Server) -> None:
+def moves(page: lab.Page, player: lab.Locator, picture: lab.Locator) -> None:
+    """A slider of ipywidgets moves a picture by mouse and by keys, and Play plays it."""
+    slider = player.get_by_role("slider")
+    player.scroll_into_view_if_needed()
+    before = lab.pixels(picture)
+    lab.drag(page, player.locator(".noUi-target"), [0.2, 0.5, 0.8, 0.99])
+    wait_for_other(picture, before, "the mouse moves the slider, and the picture follows")
+    after, place = lab.pixels(picture), slider.get_attribute("aria-valuenow")
+    slider.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    assert float(slider.get_attribute("aria-valuenow")) == float(place) - 3
+    wait_for_other(picture, after, "the keyboard does, too")
+    before = lab.pixels(picture)
+    player.get_by_role("button").first.click()
+    wait_for_other(picture, before, "and it plays")
+    player.get_by_role("button").first.click()
+
+
+def test_widgets_of_notebook_7_by_mouse_and_keyboard(chromium: None, server: lab.Server) -> None:
     with lab.browser() as page:
         lab.run_all(page, server, NAME, seconds=300)
-        films, explorer = page.locator(".film"), page.locator(".explorer")
-        assert films.count() == 2 and explorer.locator(".film").count() == 1
-        for film, which in ((films.first, ".sheet"), (films.last, ".chart")):  # the cross-fade; the curves
-            slider, picture = film.get_by_role("slider"), film.locator(which).first
-            slider.scroll_into_view_if_needed()
-            before = lab.pixels(picture)
-            lab.drag(page, slider, [0.2, 0.5, 0.8, 0.99])
-            wait_for_other(picture, before, "the mouse moves the slider, and the picture follows")
-            after = lab.pixels(picture)
-            slider.focus()
-            for _ in range(3):
-                page.keyboard.press("ArrowLeft")
-            wait_for_other(picture, after, "the keyboard does, too")
-            film.get_by_role("button").click()
-            page.wait_for_function("[...document.querySelectorAll('.film button')].some(b => b.textContent != '▶')")
-            wait_for_other(picture, lab.pixels(picture), "and it plays")
-            film.get_by_role("button").click()
-        explorer.get_by_role("radio", name="image 2", exact=True).last.focus()
-        page.keyboard.press("Space")
+        film, explorer = page.locator(".live").all()
+        assert not page.locator(".film").first.is_visible(), "the film of HTML stands only for absent widgets"
+        moves(page, film.locator(".widget-hbox"), film.locator(".strip > div").first)  # the cross-fade
+        moves(page, explorer.locator(".widget-hbox:has(.widget-play)"), explorer.locator(".chart"))
+        pullback = explorer.get_by_role("radio", name="pullback").or_(explorer.get_by_role("button", name="pullback"))
+        before = lab.pixels(explorer.locator(".frames"))
+        pullback.press("Enter")
+        wait_for_other(explorer.locator(".frames"), before, "another path has other curves")
+        explorer.get_by_role("combobox").last.focus()
+        page.keyboard.press("ArrowUp")
         explorer.get_by_text("press the button").wait_for()
+        assert explorer.locator(".frames").count() == 0
         explorer.get_by_role("button", name="Compute this pair").press("Enter")
-        explorer.locator(".film").wait_for()
+        explorer.locator(".frames").wait_for()
+        page.evaluate("async () => { await jupyterapp.commands.execute('docmanager:save') }")
+        page.evaluate("async () => { await jupyterapp.shell.currentWidget.sessionContext.shutdown() }")
+    with lab.browser() as page:
+        page.goto(server.address(f"lab/workspaces/without/tree/{NAME}"))
+        films = page.locator(".jp-OutputArea-output .film")
+        films.last.wait_for(timeout=60_000)
+        page.evaluate("async () => { await jupyterapp.shell.currentWidget.sessionContext.ready }")
+        page.get_by_text("Error displaying widget").first.wait_for(state="attached")
+        assert films.count() == 2 and all(film.is_visible() for film in films.all())
+        assert not any(words.is_visible() for words in page.get_by_text("Error displaying widget").all())
+        slider = films.first.get_by_role("slider")
+        before = lab.pixels(films.first)
+        slider.press("ArrowLeft")
+        wait_for_other(films.first, before, "the slider of HTML moves it")

@@ -1,4 +1,4 @@
-"""Films under a slider: every pixel, name and point of every frame is in the HTML; controls tell the kernel."""
+"""Films: every pixel, name and point of every frame is in the HTML, at the first frame; sliders move a `Strips`."""
 
 import base64
 import html
@@ -9,10 +9,12 @@ import re
 import numpy as np
 import pytest
 import torch
+from ipywidgets import IntSlider, Play
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers.show import strips
+from helpers.show import publish, strips
+from helpers.show.strips import Film
 
 
 def sheets(shown: str) -> list[np.ndarray]:
@@ -33,17 +35,39 @@ def ink(images: torch.Tensor) -> np.ndarray:
 
 def test_a_sheet_holds_every_pixel_frame_below_frame() -> None:
     images = torch.rand(2, 3, 4, 28, 28) * 2.2 - 1.1  # beyond [−1, 1] it is as dark or light as can be
-    one_row, rows = sheets(strips.film_html({"one row": images[:, 0], "rows": images}, "t"))
+    one_row, rows = sheets(Film({"one row": images[:, 0], "rows": images}).frames)
     assert (one_row.reshape(2, 28, 4, 28).swapaxes(1, 2) == ink(images[:, 0])).all()
     assert (rows.reshape(2, 3, 28, 4, 28).swapaxes(2, 3) == ink(images)).all()
 
 
+def test_images_may_have_any_side() -> None:
+    images = torch.rand(5, 2, 10, 16) * 2 - 1
+    shown = Film({"x": images}).frames
+    (sheet,) = sheets(shown)
+    assert (sheet.reshape(5, 10, 2, 16).swapaxes(1, 2) == ink(images)).all()
+    assert float(re.search(r'data-step="([^"]+)"', shown)[1]) == pytest.approx(100 * 10 / 32)
+
+
 def test_frames_have_the_names_given_or_numbers_and_one_frame_needs_no_slider() -> None:
     images = torch.zeros(2, 1, 28, 28)
-    shown = strips.film_html({"a & b": images, "still": images[:1]}, "β", ["one", '"two" & more'])
+    shown = Film({"a & b": images, "still": images[:1]}, "β", ["one", '"two" & more']).page()
     assert names(shown) == [["one", '"two" & more']] and "a &amp; b" in shown and "<label>β" in shown
-    assert names(strips.film_html({"x": images}, "t")) == [["1 of 2", "2 of 2"]]
-    assert "<label hidden>" in strips.film_html({"x": images[:1]}, "t")
+    assert names(Film({"x": images}).frames) == [["1 of 2", "2 of 2"]]
+    assert '<div class="bar" hidden>' in Film({"x": images[:1]}).page()
+
+
+@pytest.mark.parametrize(("first", "shown"), [(None, 2), (0, 0), (4, 4)])
+def test_the_first_frame_is_seen_without_a_script(first: int | None, shown: int) -> None:
+    film = Film({"x": torch.zeros(5, 2, 28, 28), "still": torch.zeros(1, 2, 28, 28)}, first=first)
+    tops = [float(top) for top in re.findall(r"margin-top: (-?[\d.]+)%", film.page())]
+    assert tops == [-50.0 * shown, 0.0] and f"<output>{shown + 1} of 5</output>" in film.page()
+    assert f'max="4" value="{shown}"' in film.page() and film.widget().children[1].frame == shown
+
+
+@pytest.mark.parametrize("first", [-1, 5])
+def test_a_first_frame_that_does_not_exist_is_refused(first: int) -> None:
+    with pytest.raises(ValueError, match="one of 0 to 4, not"):
+        Film({"x": torch.zeros(5, 1, 28, 28)}, first=first)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +79,7 @@ def test_frames_have_the_names_given_or_numbers_and_one_frame_needs_no_slider() 
 )  # fmt: skip
 def test_strips_names_and_curves_of_a_film_have_one_length(lengths: tuple[int, ...], more: dict) -> None:
     with pytest.raises(ValueError, match="one length"):
-        strips.film_html({str(k): torch.zeros(length, 1, 28, 28) for k, length in enumerate(lengths)}, "t", **more)
+        Film({str(k): torch.zeros(length, 1, 28, 28) for k, length in enumerate(lengths)}, **more)
 
 
 def test_points_lie_on_the_curves() -> None:
@@ -63,7 +87,7 @@ def test_points_lie_on_the_curves() -> None:
     ax = fig.subplots()
     ax.plot([0, 1], [0, 1])
     curve = (ax, [0.2, 0.8, 0.8], [0.5, 0.5, np.nan], "#ff0000")
-    shown = strips.film_html({"x": torch.zeros(3, 1, 28, 28)}, "t", fig=fig, curves=[curve])
+    shown = Film({"x": torch.zeros(3, 1, 28, 28)}, fig=fig, curves=[curve]).frames
     left, right, nowhere = json.loads(re.search(r'data-places="([^"]+)"', shown)[1])
     fig.draw_without_rendering()
     box = ax.get_position()
@@ -72,18 +96,37 @@ def test_points_lie_on_the_curves() -> None:
     assert right[1] == pytest.approx(100 * (1 - (box.y0 + box.y1) / 2), abs=0.5)
 
 
-def test_a_control_moves_the_films_and_a_button_comes_first() -> None:
-    def show(values: dict) -> str:
-        return f"film {values['Model'] + len(pressed)}"
+def test_the_controls_of_a_film_are_ipywidgets() -> None:
+    film = Film({"x": torch.zeros(7, 1, 28, 28)}, "epoch", first=4)
+    bar, shown = film.widget().children
+    play, slider = bar.children
+    assert isinstance(play, Play) and isinstance(slider, IntSlider) and slider.description == "epoch"
+    assert shown.html == film.frames and play.max == slider.max == 6 and play.value == slider.value == 4
 
-    pressed = []
-    controls = strips.choice("Model", ["a", "b < c"]) + strips.dial("Step", 3.0)
-    widget = strips.Player(controls, {"Model": 0, "Step": 0}, show, lambda _: pressed.append(1 / (len(pressed) - 2)))
-    assert widget.films == "film 0" and "b &lt; c" in widget.controls and 'min="-3.0"' in widget.controls
-    widget.values = {"Model": 1, "Step": 0}
-    assert widget.films == "film 1"
-    for seen in ("film 2", "film 3", "division"):
-        widget._handle_custom_msg({}, [])
-        assert seen in widget.films
-    data, _ = widget._repr_mimebundle_()
-    assert data["text/html"] == widget.films and "application/vnd.jupyter.widget-view+json" in data
+
+def test_a_gallery_numbers_its_pictures() -> None:
+    images = torch.rand(3, 1, 28, 28) * 2 - 1
+    shown = strips.gallery(images).value
+    assert all((sheet == ink(image[0])).all() for sheet, image in zip(sheets(shown), images, strict=True))
+    assert re.findall(r">(\d+)</figure>", shown) == ["1", "2", "3"]
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """What was displayed, in order: mime bundles and their metadata."""
+    outputs = []
+
+    def display(data: dict, metadata: dict | None = None) -> None:
+        outputs.append((data, metadata))
+
+    for module in (publish, strips):
+        monkeypatch.setattr(module, "publish_display_data", display)
+    return outputs
+
+
+def test_a_film_is_an_output_of_its_own_before_its_widget(shown: list[tuple]) -> None:
+    publish.film({"x": torch.zeros(3, 1, 28, 28)}, "What it shows.", "t", first=1)
+    (film, metadata), (widget, none), (caption, _) = shown
+    assert names(film["text/html"]) and metadata["report"] == {"kind": "film", "caption": "What it shows."}
+    assert "application/vnd.jupyter.widget-view+json" in widget and "text/html" not in widget and not none
+    assert caption["text/markdown"] == "*What it shows.*"

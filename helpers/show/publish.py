@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from helpers.show.strips import Curve, film_html
+from helpers.show.strips import Curve, Film, display_live
 
 
 def _publish(data: dict, kind: str, **facts) -> None:
@@ -89,15 +89,18 @@ def film(
     names: Sequence[str] | None = None,
     fig: Figure | None = None,
     curves: Sequence[Curve] = (),
+    first: int | None = None,
 ) -> None:
     """Show strips of images with one slider, here and on the report's HTML page, but not in the PDF.
 
-    frames: the images (T, N, 28, 28) or (T, R, N, 28, 28) of each strip, in [−1, 1]; axis: what T counts; names: a name
-    for each frame; fig: a figure with curves along which points move. See `film_html`.
+    frames: the images (T, N, h, w) or (T, R, N, h, w) of each strip, in [−1, 1]; axis: what T counts; names: a text
+    for each frame; fig: a figure with curves along which points move; first: the first frame, the middle one by
+    default. See `strips.Film`.
     """
     caption = inspect.cleandoc(caption)
-    shown = {"text/html": film_html(frames, axis, names, fig, curves), "text/markdown": "", "text/plain": caption}
-    _publish(shown, "film", caption=caption)
+    shown = Film(frames, axis, names, fig, curves, first=first)
+    facts = {"report": {"kind": "film", "caption": caption}}
+    display_live(shown.widget(), shown.page(), caption, facts)
     publish_display_data({"text/markdown": f"*{caption}*"})
 
 

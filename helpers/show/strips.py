@@ -1,118 +1,158 @@
-"""Images, curves and text with a slider: HTML for both the report's page and the notebooks, with strips.js."""
+"""Films: strips of images, curves with moving points and a text, one frame at a time under a slider.
+
+In a notebook the sliders are ipywidgets that move a `Strips` without the kernel. On the report's page, and in a saved
+notebook that has no kernel, the slider is one of HTML. Both use the script strips.js.
+"""
 
 import base64
 import html
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import anywidget
+import ipywidgets
 import numpy as np
 import torch
 import traitlets
+from IPython.display import publish_display_data
+from ipywidgets import HBox, IntSlider, Play, VBox, jslink
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
 SCRIPT, STYLE = (Path(__file__).with_suffix(suffix).read_text(encoding="utf-8") for suffix in (".js", ".css"))
+INTERVAL = 90  # milliseconds between the frames when a film plays
 Curve = tuple[Axes, Sequence[float], Sequence[float], str]  # axes, x and y at each frame, colour of the moving point
 
 
-def film_html(
-    strips: Mapping[str, Tensor], axis: str, names: Sequence[str] | None = None,
-    fig: Figure | None = None, curves: Sequence[Curve] = (), side: int | None = None,
-) -> str:  # fmt: skip
-    """Strips of images side by side under one slider (keys work), with a play button and each frame's name.
-
-    strips: titles and images in [−1, 1], (T, N, 28, 28) for one row of N images or (T, R, N, 28, 28) for R rows; T is 1
-    if they do not change. axis: what the slider counts. names: a name for each frame (default: its number). fig: a
-    figure with curves along which points move. side: the width of a digit on the screen, in pixels.
-    Raises ValueError if strips, names or curves differ in length, or if there are no strips.
-    """
-    length = max(map(len, strips.values()), default=0)
-    names = [f"{k} of {length}" for k in range(1, length + 1)] if names is None else list(names)
-    others = {len(images) for images in strips.values()} - {1} | {len(names)} | {len(x) for _, x, _, _ in curves}
-    if others != {length} or not length:
-        raise ValueError(f"strips, names and curves of a film must have one length, not {sorted(others)}.")
-    row = "".join(_strip(title, images, side) for title, images in strips.items()) + (
-        _chart(fig, curves) if fig else ""
-    )
-    hidden = "" if length > 1 else " hidden"
-    return (
-        f'<style>{STYLE}</style><div class="film" data-names="{html.escape(json.dumps(names))}"><div>{row}</div><div>'
-        f'<button type="button" aria-label="play or pause"{hidden}>▶</button>'
-        f'<label{hidden}>{html.escape(axis)}<input type="range" min="0" max="{length - 1}" value="0"></label>'
-        f'<output style="min-width: min(100%, {max(map(len, names))}ch)"></output></div></div>'
-        f"<script>(() => {{\n{SCRIPT}\nplay(document.currentScript.previousElementSibling);\n}})();</script>"
-    )
-
-
-def choice(name: str, options: Sequence[str], images: Tensor | None = None, columns: int = 10) -> str:
-    """A control whose value is the number of the chosen option; images (N, 1, 28, 28) are shown instead of names."""
-    labels = ""
-    for k, option in enumerate(map(html.escape, options)):
-        shown, kind = (option, "word") if images is None else (_image(images[k], ""), "picture")
-        radio = f'<input type="radio" name="{name}" value="{k}" aria-label="{option}">'
-        labels += f'<label class="{kind}" title="{option}">{radio}{shown}</label>'
-    width = "none" if images is None else f"{42 * columns}px"
-    return f'<fieldset style="max-width: {width}"><legend>{name}</legend>{labels}</fieldset>'
-
-
-def dial(name: str, limit: float) -> str:
-    """A slider from −limit to limit."""
-    slider = f'<input type="range" name="{name}" min="{-limit}" max="{limit}" step="0.05">'
-    return f'<label class="dial">{name} {slider}</label>'
-
-
-class Player(anywidget.AnyWidget):
-    """Films below the controls of a notebook; when a control changes, `show(values)` returns their new HTML.
-
-    controls: HTML of `choice`, `dial` and at most one button; when it is pressed, `press(player)` runs first. values:
-    the value of each control by its name.
-    """
+class Strips(anywidget.AnyWidget):
+    """The pictures of a film (`Film.frames`) at the frame with this number; link a slider to it with jslink."""
 
     _esm, _css = SCRIPT + "\nexport default {render};", STYLE
-    controls = traitlets.Unicode().tag(sync=True)
-    films = traitlets.Unicode().tag(sync=True)
-    values = traitlets.Dict().tag(sync=True, echo_update=False)  # an echo would move the slider back under the mouse
-
-    def __init__(self, controls: str, values: dict, show: Callable[[dict], str], press: Callable | None = None):
-        super().__init__(controls=controls, values=values)
-        self.show = show
-        self.observe(self.update, "values")
-        self.on_msg(lambda *_: self.update(press=press))
-        self.update()
-
-    def update(self, _=None, press: Callable[["Player"], None] | None = None) -> None:
-        """Show the films for the current values, or an error message, since a callback's traceback is not displayed."""
-        try:
-            if press:
-                press(self)
-            self.films = self.show(self.values)
-        except Exception as error:
-            self.films = f'<p role="status">This failed: {html.escape(str(error))}</p>'
-        self.send("done")
-
-    def _repr_mimebundle_(self, **options):
-        """Without a kernel, for example on a page made from the notebook, the films are shown without the controls."""
-        data, metadata = super()._repr_mimebundle_(**options)
-        return data | {"text/html": self.films, "text/plain": "Run this cell in JupyterLab."}, metadata
+    html = traitlets.Unicode().tag(sync=True)
+    frame = traitlets.Int().tag(sync=True)
 
 
-def _strip(title: str, images: Tensor, side: int | None) -> str:
-    """One strip with its title; five strips of single digits, or two of several rows, fit side by side on the page."""
-    images = images if images.ndim == 5 else images.unsqueeze(1)
-    rows, count = images.shape[1:3]
-    side, title = side or (72 if rows == 1 else 52), html.escape(title)
-    widest = side * count + 72
-    sheet = _image(images, title, f"aspect-ratio: {count} / {rows}").replace("<img", f'<img width="{widest}"')
-    window = (
-        f"overflow: hidden; max-height: {widest * rows // count}px"  # JupyterLab drops our style until it is trusted
+@dataclass(frozen=True)
+class Film:
+    """Strips of images side by side, one frame at a time, with a text for each frame and points on curves.
+
+    strips: titles and images in [−1, 1], (T, N, h, w) for one row of N images or (T, R, N, h, w) for R rows; T is 1 if
+    they do not change. axis: what the slider counts. names: the text for each frame (default: its number). fig: a
+    figure with curves along which points move. side: the width of a digit on the screen, in pixels. first: the frame
+    shown at first (default: the middle one). Raises ValueError if strips, names or curves differ in length, if there
+    are no strips or no frame `first`.
+    """
+
+    strips: Mapping[str, Tensor]
+    axis: str = "frame"
+    names: Sequence[str] | None = None
+    fig: Figure | None = None
+    curves: Sequence[Curve] = ()
+    side: int | None = None
+    first: int | None = None
+
+    def __post_init__(self):
+        lengths = {len(images) for images in self.strips.values()} - {1}
+        lengths |= {len(x) for _, x, _, _ in self.curves} | {len(self.texts)}
+        if lengths != {len(self)} or not len(self):
+            raise ValueError(f"strips, names and curves of a film must have one length, not {sorted(lengths)}.")
+        if not 0 <= self.start < len(self):
+            raise ValueError(f"the first frame of a film must be one of 0 to {len(self) - 1}, not {self.first}.")
+
+    def __len__(self) -> int:
+        return max(map(len, self.strips.values()), default=0)
+
+    @property
+    def start(self) -> int:
+        return len(self) // 2 if self.first is None else self.first
+
+    @property
+    def texts(self) -> list[str]:
+        numbers = [f"{k} of {len(self)}" for k in range(1, len(self) + 1)]
+        return numbers if self.names is None else list(self.names)
+
+    @cached_property
+    def frames(self) -> str:
+        """The pictures and the text in HTML, without a slider, at the first frame; `show` in strips.js moves them."""
+        parts = [_strip(title, images, self.side, self.start) for title, images in self.strips.items()]
+        if self.fig:
+            parts.append(_chart(self.fig, self.curves))
+        names = html.escape(json.dumps(self.texts))
+        text = html.escape(self.texts[self.start])
+        return f'<div class="frames" data-names="{names}"><div>{"".join(parts)}</div><output>{text}</output></div>'
+
+    def page(self) -> str:
+        """HTML that is complete in itself, with a slider of HTML, which keys move, and a play button."""
+        hidden = "" if len(self) > 1 else " hidden"
+        slider = f'<input type="range" min="0" max="{len(self) - 1}" value="{self.start}">'
+        return (
+            f'<style>{STYLE}</style><div class="film">{self.frames}<div class="bar"{hidden}>'
+            f'<button type="button" aria-label="play or pause">▶</button>'
+            f"<label>{html.escape(self.axis)}{slider}</label></div></div>"
+            f"<script>(() => {{\n{SCRIPT}\nplay(document.currentScript.previousElementSibling);\n}})();</script>"
+        )
+
+    def widget(self) -> VBox:
+        """The same with ipywidgets."""
+        strips = Strips(html=self.frames, frame=self.start)
+        return VBox([player(strips, len(self), self.axis), strips])
+
+
+def player(strips: Strips, length: int, axis: str) -> HBox:
+    """Play and an IntSlider over `length` frames, which move the strips in the browser, without the kernel."""
+    play = Play(value=strips.frame, max=length - 1, interval=INTERVAL)
+    slider = IntSlider(value=strips.frame, max=length - 1, description=axis, readout=False)
+    slider.layout.width = "480px"
+    slider.style.description_width = "initial"
+    jslink((play, "value"), (slider, "value"))
+    jslink((slider, "max"), (play, "max"))
+    jslink((slider, "value"), (strips, "frame"))
+    return HBox([play, slider])
+
+
+def gallery(images: Tensor, columns: int = 10) -> ipywidgets.HTML:
+    """Pictures (N, 1, h, w) in [−1, 1] with their numbers from 1, so that a menu of numbers can refer to them."""
+    cells = [f"<figure>{_image(image, f'image {k}')}{k}</figure>" for k, image in enumerate(images, 1)]
+    return ipywidgets.HTML(
+        f'<div class="gallery" style="grid-template-columns: repeat({columns}, 40px)">{"".join(cells)}</div>'
     )
-    style = f"flex: {count} 1 {widest - 16}px; max-width: {widest}px"
-    return f'<div class="strip" style="{style}"><div style="{window}">{sheet}</div>{title}</div>'
+
+
+def display_live(box: VBox, saved: str, text: str = "", metadata: Mapping | None = None) -> None:
+    """Display HTML that stands for the widgets where they have no kernel, as an output of its own, then the widgets.
+
+    JupyterLab prefers a widget to the HTML of the same output, even when it can only say that the widget is missing.
+    The style sheet hides `saved` beside living widgets, and that message beside `saved`. text: instead of the HTML.
+    """
+    box.add_class("live")
+    publish_display_data({"text/html": saved, "text/markdown": "", "text/plain": text}, dict(metadata or {}))
+    publish_display_data(box._repr_mimebundle_() | {"text/plain": "Run this cell to see its sliders."})
+
+
+def _strip(title: str, images: Tensor, side: int | None, frame: int) -> str:
+    """One strip with its title; five strips of single digits, or two of several rows, fit side by side on the page.
+
+    The frames lie below one another in a window as high as one of them. JupyterLab drops our style sheet until the
+    notebook is trusted, so what makes the window is written here.
+    """
+    images = images if images.ndim == 5 else images.unsqueeze(1)
+    rows, count, height, width = images.shape[1:]
+    side = side or (72 if rows == 1 else 52)
+    widest = side * count + 72
+    share = 100 * rows * height / (count * width)  # height of a frame in % of its width
+    step = share if len(images) > 1 else 0.0
+    style = f"width: 100%; margin-top: {-frame * step:.4f}%"
+    sheet = _image(images, html.escape(title), f'data-step="{step:.6f}" style="{style}" width="{widest}"')
+    window = f"height: 0px; overflow: hidden; padding-bottom: {share:.4f}%"
+    basis = f"min({widest - 16}px, 30%)" if count == 1 else f"{widest - 16}px"  # on a telephone, three side by side
+    box = f"flex: {count} 1 {basis}; max-width: {widest}px"
+    return f'<div class="strip" style="{box}"><div style="{window}">{sheet}</div>{html.escape(title)}</div>'
 
 
 def _chart(fig: Figure, curves: Sequence[Curve]) -> str:
@@ -123,18 +163,23 @@ def _chart(fig: Figure, curves: Sequence[Curve]) -> str:
         places = 100 * (ax.transData - fig.transFigure).transform(np.column_stack([x, y]))
         places = [[round(a, 2), round(100 - b, 2)] if np.isfinite(a + b) else None for a, b in places]
         points += f'<i class="point" style="background: {colour}" data-places="{json.dumps(places)}"></i>'
-    image = f'<img src="{_url(buffer)}" alt="curves, with a point on each at this frame">'
+    image = f'<img src="{_url(buffer.getvalue())}" alt="curves, with a point on each at this frame">'
     return f'<div class="chart" style="flex: 0 1 {100 * fig.get_figwidth():.0f}px">{image}{points}</div>'
 
 
-def _image(images: Tensor, title: str, style: str = "") -> str:
-    """Images (…, N, 28, 28) in [−1, 1] as one sheet with dark ink: N side by side, the others below one another."""
+def _image(images: Tensor, title: str, attributes: str = "") -> str:
+    return f'<img class="sheet" src="{_url(png(images))}" alt="{title}" {attributes}>'
+
+
+def png(images: Tensor) -> bytes:
+    """Images (…, N, h, w) in [−1, 1] as one picture with dark ink: N side by side, the others below one another."""
     grey = ((1 - images.detach().cpu().float().clamp(-1, 1)) * 127.5).round().to(torch.uint8)
-    count, buffer = grey.shape[-3], io.BytesIO()
-    sheet = grey.reshape(-1, count, 28, 28).transpose(1, 2).reshape(-1, 28 * count).numpy()
+    count, height, width = grey.shape[-3:]
+    sheet = grey.reshape(-1, count, height, width).transpose(1, 2).reshape(-1, width * count).numpy()
+    buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, format="png", optimize=True)
-    return f'<img class="sheet" src="{_url(buffer)}" alt="{title}" style="{style}">'
+    return buffer.getvalue()
 
 
-def _url(png: io.BytesIO) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+def _url(data: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"

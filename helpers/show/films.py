@@ -1,0 +1,175 @@
+"""The films of notebooks 03, 06 and 07: β, the descents of an inversion, its minima, and paths between two images."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from helpers import paths
+from helpers.beta_vae import BetaVAE, EchoVAE
+from helpers.certificate import KINDS
+from helpers.compute import in_batches
+from helpers.inversion import STEPS, gradient_descent, quasi_newton, starts
+from helpers.show.figures import COLOURS
+from helpers.show.strips import Curve, Film
+from helpers.store import Trained
+
+COLUMNS = 5  # test images shown for each β
+EVERY, BUDGETS = 8, (5, 10, 20, 40, 80)  # steps of gradient descent, evaluations of BFGS, between the frames
+
+
+def beta_frames(
+    sweeps: Mapping[str, Trained], x: Tensor, seed: int = 0
+) -> tuple[list[float], dict[str, list[int]], dict[str, Tensor], list[str]]:
+    """All β of some sweeps; for each type of noise the model nearest to each β and its images; and the text at each β.
+
+    The weights must be in the store. x: (N, 784) in [0, 1]. Images: (T, 4, COLUMNS, 28, 28), see the next function.
+    """
+    listed = {noise: run.record["config"]["betas"] for noise, run in sweeps.items()}
+    betas = sorted(set().union(*listed.values()))
+    members, pictures, words = {}, {}, []
+    for noise, run in sweeps.items():
+        own, scores = listed[noise], run.modules["scores"]
+        near = members[noise] = [min(range(len(own)), key=lambda k: abs(own[k] / beta - 1)) for beta in betas]
+        pictures[noise] = reconstruct_and_sample(run.modules["autoencoders"], x, seed)[near]
+        words.append(
+            [
+                f"{noise.replace('g', 'G')}: {'nearest ' * (own[k] != beta)}β = {own[k]:.3g}, "
+                f"R = {scores.rate[k]:.1f}, D = {scores.distortion[k]:.1f}"
+                for k, beta in zip(near, betas, strict=True)
+            ]
+        )
+    return betas, members, pictures, ["   |   ".join(parts) for parts in zip(*words, strict=True)]
+
+
+@torch.no_grad()
+def reconstruct_and_sample(model: BetaVAE, x: Tensor, seed: int) -> Tensor:
+    """For each model a row of test images, one of reconstructions and two of samples: (K, 4, COLUMNS, 28, 28).
+
+    A Gaussian model decodes samples of the prior. The marginal distribution of an echo encoder is that of the codes of
+    random data, so an echo model decodes the codes of other images. The values lie in [−1, 1].
+    """
+    rng = torch.Generator(x.device).manual_seed(seed)
+    decoded = model.decode(model.sample(*model.encode(x), rng))[:, : 3 * COLUMNS]
+    if not isinstance(model, EchoVAE):
+        prior = torch.randn(2 * COLUMNS, model.config.latent_dim, generator=rng, device=x.device)
+        decoded[:, COLUMNS:] = model.decode(prior.expand(len(decoded), -1, -1))
+    rows = torch.cat([x[:COLUMNS].expand(len(decoded), -1, -1), decoded], 1)
+    return 2 * rows.reshape(len(decoded), 4, COLUMNS, 28, 28) - 1
+
+
+def beta_curves(sweeps: Mapping[str, Trained], members: Mapping[str, list[int]]) -> tuple[Figure, list[Curve]]:
+    """The rate-distortion curves of the sweeps, and the points of their models on them."""
+    fig, (ax,) = chart(1, 3.0, 2.6)
+    curves = []
+    for noise, run in sweeps.items():
+        rate, error = (run.modules["scores"].get_buffer(name).cpu() for name in ("rate", "distortion"))
+        ax.plot(rate, error, color=COLOURS[noise], label=noise.replace("g", "G"))
+        curves.append((ax, rate[members[noise]], error[members[noise]], COLOURS[noise]))
+    ax.set(xlabel="rate (nats)", ylabel="squared error", xlim=(0, None), ylim=(0, 1.1 * ax.dataLim.y1))
+    ax.legend()
+    return fig, curves
+
+
+def descents(G: nn.Module, x: Tensor, ends: Tensor, seed: int, restarts: int = 6) -> tuple[Tensor, Tensor, list[str]]:
+    """How the first starts of `inversion.invert` converge to their end points (starts, d), for one image x (1, 28, 28).
+
+    Returns images (T, restarts, 1, 28, 28), losses (T, restarts) and a name for each frame. The steps of gradient
+    descent are recorded as it runs. BFGS starts from its result, with one run for each number of evaluations.
+    """
+    start = starts(1, *ends.shape, seed)[0, :restarts].to(ends)
+    targets, codes = x.flatten().expand(len(start), -1), []
+
+    def recorded(z: Tensor) -> Tensor:
+        codes.append(z.detach().clone())
+        return G(z)
+
+    codes.append(gradient_descent(recorded, targets, start, STEPS))
+    polished = [quasi_newton(G, targets, codes[-1], budget) for budget in BUDGETS]
+    names = [f"gradient descent, step {step}" for step in range(0, STEPS + 1, EVERY)]
+    names += [*(f"BFGS, {budget} evaluations" for budget in BUDGETS), "end points"]
+    with torch.no_grad():
+        decoded = torch.stack([G(z) for z in [*codes[::EVERY], *polished, ends[:restarts]]])
+    return decoded, (decoded - x).square().flatten(2).sum(2).cpu(), names
+
+
+def descent_film(G: nn.Module, x: Tensor, ends: Tensor, seed: int) -> Film:
+    """The film of `descents`, with the losses as curves; a line marks where BFGS begins."""
+    decoded, losses, names = descents(G, x, ends, seed)
+    fig, (ax,) = chart(1, 7.0, 1.8)
+    ax.semilogy(losses, color=COLOURS["data"])
+    ax.axvline(STEPS // EVERY, color=COLOURS["theory"], linewidth=0.6, linestyle=":")
+    ax.set(xlabel="frame: gradient descent, then BFGS", ylabel="loss", xlim=(0, len(losses) - 0.5))
+    curves = [(ax, range(len(losses)), row, COLOURS["theory"]) for row in losses.T]
+    return Film({"images from several starts": decoded.squeeze(2)}, "frame", names, fig, curves, side=100)
+
+
+@torch.no_grad()
+def certified_minima(G: nn.Module, x: Tensor, ends: nn.Module, image: int) -> tuple[Tensor, list[str]]:
+    """Test image, reconstruction, difference of each certified minimum (M, 3, h, w), lowest loss first, with texts.
+
+    ends: z (n, starts, d) and loss, kind, kinks, residual (n, starts), of which those of the given image are used.
+    """
+    certified = [k for k in ends.loss[image].argsort().tolist() if ends.kind[image, k] < 2]
+    if not certified:
+        return torch.stack([x, -torch.ones_like(x), -torch.ones_like(x)], 1), ["no end point is certified"]
+    decoded = G(ends.z[image, certified])
+    words = [
+        f"{n} of {len(certified)}: {KINDS[int(ends.kind[image, k])]}, {ends.kinks[image, k]:.0f} units at their kink, "
+        f"loss {ends.loss[image, k]:.2f}, ‖z‖ = {ends.z[image, k].norm():.1f}, "
+        f"remaining gradient {ends.residual[image, k]:.0e}"
+        for n, k in enumerate(certified, 1)
+    ]
+    return torch.cat([x.expand_as(decoded), decoded, (decoded - x).abs() - 1], 1), words
+
+
+def minima_film(G: nn.Module, x: Tensor, ends: nn.Module, image: int) -> Film:
+    """The film of `certified_minima`, from the one with the lowest loss."""
+    pictures, facts = certified_minima(G, x, ends, image)
+    return Film({"test image, reconstruction, difference": pictures}, "minimum", facts, side=100, first=0)
+
+
+@torch.no_grad()
+def path_film(G: nn.Module, classifier: nn.Module, path: Tensor, x_a: Tensor, x_b: Tensor) -> Film:
+    """The images of a path (T, d) between its end images (1, h, w), with three curves and a text of their values."""
+    images, t = G(path), torch.linspace(0, 1, len(path))
+    cost = paths.image_cost(G, x_a, x_b)(path.unsqueeze(0))[0].cpu() / (0.5 * (x_a - x_b).square().sum().item())
+    radius = path.norm(dim=1).cpu() / math.sqrt(path.shape[1])
+    probability, digit = in_batches(classifier, images).softmax(1).cpu().max(1)
+    values = {"$c$ / lower bound": cost, r"$\Vert Z\Vert/\sqrt{d}$": radius, "probability": probability}
+    words = [
+        f"t = {time:.2f}: cost c {c:.2f} × its lower bound, ‖Z‖ = {r:.2f} √d, classifier: {p:.0%} probability of a {k}"
+        for time, c, r, p, k in zip(t, cost, radius, probability, digit, strict=True)
+    ]
+    strips = {"from": x_a.unsqueeze(0), "G(Z(t))": images, "to": x_b.unsqueeze(0)}
+    return Film(strips, "t", words, *path_curves(t, values), side=100)
+
+
+def path_curves(t: Tensor, values: Mapping[str, Tensor]) -> tuple[Figure, list[Curve]]:
+    """Values along a path, one below the other, and the points on them."""
+    fig, axes = chart(len(values), 3.6, 3.4)
+    curves = []
+    for ax, (label, heights) in zip(axes, values.items(), strict=True):
+        ax.plot(t, heights, color=COLOURS["data"])
+        ax.set(ylabel=label, ylim=(0, 1.15 * max(1.0, heights.max().item())))
+        curves.append((ax, t, heights, COLOURS["theory"]))
+    axes[-1].set_xlabel("$t$")
+    return fig, curves
+
+
+@torch.no_grad()
+def direction_film(G: nn.Module, z: Tensor, directions: Tensor, limit: float, frames: int = 13) -> Film:
+    """The images along each of the directions (count, d) through one code z (d,), from −limit to limit."""
+    steps = torch.linspace(-limit, limit, frames).to(z)
+    strips = {f"direction {k}": G(z + steps[:, None] * v) for k, v in enumerate(directions, 1)}
+    names = [f"step {step:+.1f}" for step in steps.tolist()]
+    return Film(strips, "step", names, first=frames - 3)  # in the middle all show the same image
+
+
+def chart(rows: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of this size in inches that a notebook does not display by itself, and its axes from top to bottom."""
+    fig = Figure((width, height), layout="constrained")
+    return fig, list(fig.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])

@@ -1,0 +1,49 @@
+"""The contents of films: the frames are the models' own."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import beta_vae, inversion
+from helpers.networks import Generator
+from helpers.show import films
+
+
+@pytest.fixture
+def generator() -> nn.Module:
+    return Generator(8, 32, 8).eval().requires_grad_(False)
+
+
+def test_at_a_beta_that_a_sweep_lacks_its_nearest_is_shown_and_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MODELS", str(tmp_path))
+    tiny = beta_vae.SweepConfig((0.1, 1.0, 10.0), epochs=1, images=256, width=8, batch_size=128, latent_dim=4)
+    echo = replace(tiny, betas=(0.1, 1.0), echo=beta_vae.EchoConfig())
+    sweeps = {"gaussian": beta_vae.train(tiny, "tiny"), "echo": beta_vae.train(echo, "tiny-echo")}
+    betas, members, pictures, words = films.beta_frames(sweeps, beta_vae.pixels("test")[:256])
+    assert betas == [0.1, 1.0, 10.0] and members == {"gaussian": [0, 1, 2], "echo": [0, 1, 1]}
+    assert pictures["gaussian"].shape == pictures["echo"].shape == (3, 4, films.COLUMNS, 28, 28)
+    assert (pictures["echo"][1] == pictures["echo"][2]).all() and (pictures["echo"][0] != pictures["echo"][1]).any()
+    assert "Gaussian: β = 10," in words[2] and "echo: nearest β = 1," in words[2] and "nearest" not in words[1]
+    _, ((_, rates, *_), _) = films.beta_curves(sweeps, members)
+    assert rates.tolist() == sweeps["gaussian"].modules["scores"].rate.tolist()
+
+
+class Ends(SimpleNamespace):
+    """Two digits, three starts; of the second digit nothing is certified."""
+
+    z = torch.randn(2, 3, 8)
+    loss = torch.tensor([[3.0, 1.0, 2.0], [1.0, 1.0, 1.0]])
+    kind = torch.tensor([[1.0, 0.0, 2.0], [3.0, 3.0, 2.0]])
+    kinks, residual = torch.ones(2, 3), torch.full((2, 3), 1e-9)
+
+
+def test_descents_are_those_of_the_inversion(generator: nn.Module) -> None:
+    x, start = torch.zeros(1, 28, 28), torch.randn(1, 3, 8, generator=torch.Generator().manual_seed(5))[0]
+    decoded, losses, steps = films.descents(generator, x, Ends.z[0], 5)
+    assert len(decoded) == len(losses) == len(steps) and steps[1] == "gradient descent, step 8"
+    assert torch.equal(decoded[0], generator(start)) and torch.equal(decoded[-1], generator(Ends.z[0]))
+    landed = inversion.gradient_descent(generator, x.flatten().expand(3, -1), start, films.STEPS)
+    assert torch.equal(decoded[films.STEPS // films.EVERY], generator(landed))
