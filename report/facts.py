@@ -1,5 +1,6 @@
 """Metadata of the report: title block, machine, library versions, models, commit."""
 
+import contextlib
 import datetime
 import hashlib
 import importlib.metadata
@@ -71,8 +72,13 @@ def files(models: Sequence[str]) -> list[Path]:
 
 
 def stored() -> list[str]:
-    """The names NAME-HASH of all models in the store."""
-    return sorted(path.stem for path in store.folder().glob("*.safetensors") if path.with_suffix(".json").is_file())
+    """The names NAME-HASH of all models in the store; other files in its folder are ignored."""
+    found = []
+    for path in sorted(store.folder().glob("*.safetensors")):
+        with contextlib.suppress(OSError, ValueError):
+            if "history" in record(path.stem):
+                found.append(path.stem)
+    return found
 
 
 def commit() -> str:

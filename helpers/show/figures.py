@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from torch import Tensor
 
+from helpers.show import latex
+
 WIDTH = 6.3  # inches: the text width of the report, so that font sizes are as printed
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish, also in greyscale by their lightness.
@@ -40,6 +42,7 @@ STYLES = {role: {"color": COLOURS[role], "marker": line[0], "linestyle": line[1:
 
 def use_style() -> None:
     """Set matplotlib's defaults; each notebook calls this once before its first figure."""
+    latex.set_fonts()
     mpl.rcParams |= {
         "font.family": "STIXGeneral", "mathtext.fontset": "stix", "font.size": 9, "axes.titlesize": 9,
         "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8, "legend.frameon": False,
