@@ -2,9 +2,11 @@
 # root on Debian, TeX and a browser with apt-get.
 #   AUTHOR=… COLLABORATORS=… HOURS=… TITLE=…  entries of the title block (default: those in report/report.toml)
 #   REDUCED=1        train tiny models, which takes minutes, and write a draft to report/build/reduced.pdf
+#   PARAMETERS=FILE  set parameters of notebooks, in a TOML file like report/reduced.toml
 #   FORCE=1          run every notebook, including those that are unchanged
 #   JOBS=…           the number of notebooks to run at the same time (default: 2)
 #   RETRAIN=1        retrain the stored models; with RETRAIN=all also those of which only the record is stored (hours)
+#   WITH_MODELS=1 WITH_OUTPUTS=1  add the trained models, the executed notebooks to the archive of `make submission`
 #   SCHEDULER=tcp://HOST:PORT  train the sweeps on a Dask cluster whose workers share this folder
 #   PYTHON=…         use this Python interpreter, which must have all dependencies, instead of .venv
 
@@ -17,24 +19,27 @@ TEX := texlive-xetex texlive-plain-generic texlive-latex-recommended texlive-lat
   fonts-texgyre-math fonts-dejavu-core fonts-noto-cjk pandoc poppler-utils
 ENVIRONMENT := $(if $(PYTHON),,.venv/.installed)
 RUN := $(if $(PYTHON),"$(PYTHON)",.venv/bin/python)
-DRAFT := $(if $(filter-out 0,$(REDUCED)),--reduced --output report/build/reduced.pdf)
+HERE := $(dir $(lastword $(MAKEFILE_LIST)))
+# PARAMETERS reaches the shell in the environment, so that its name may have blanks.
+OPTIONS := $(if $(filter-out 0,$(REDUCED)),--reduced --output report/build/reduced.pdf) $(if $(PARAMETERS),--parameters "$$PARAMETERS")
+PACKED := $(if $(filter-out 0,$(WITH_MODELS)),--models) $(if $(filter-out 0,$(WITH_OUTPUTS)),--outputs)
 
 # The title block is passed verbatim in the environment: no shell interprets its quotes, and make expands no dollar signs.
-$(foreach name,AUTHOR COLLABORATORS HOURS TITLE,$(eval override $(name) := $$(value $(name))))
-export AUTHOR COLLABORATORS HOURS TITLE RETRAIN FORCE JOBS
+$(foreach name,AUTHOR COLLABORATORS HOURS TITLE PARAMETERS,$(eval override $(name) := $$(value $(name))))
+export AUTHOR COLLABORATORS HOURS TITLE PARAMETERS RETRAIN FORCE JOBS
 
 help: ## print the targets and options
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 12
 	@echo; sed -n 's/^#   //p' Makefile
 
 report: setup ## run all notebooks and write report/report.pdf and report/report.html
-	@$(RUN) report/build.py $(DRAFT)
+	@$(RUN) report/build.py $(OPTIONS)
 
 html: setup ## run all notebooks and write only report/report.html
-	@$(RUN) report/build.py --page $(DRAFT)
+	@$(RUN) report/build.py --page $(OPTIONS)
 
 submission: $(ENVIRONMENT) ## put the files to hand in, the PDF and an archive of the code, into report/build/submission
-	@$(RUN) report/submission.py
+	@$(RUN) report/submission.py $(PACKED)
 
 test: setup chromium lint ## check the style, then run all tests, two at a time
 	@$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -42,8 +47,9 @@ test: setup chromium lint ## check the style, then run all tests, two at a time
 benchmark: $(ENVIRONMENT) ## time the GANs' training and inversion (nothing passes or fails)
 	@for name in gan inversion; do TQDM_DISABLE=1 $(RUN) tests/tools/benchmark_$$name.py; done
 
-notebooks: $(ENVIRONMENT) ## open JupyterLab, reachable only from this machine
-	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+notebooks: $(ENVIRONMENT) ## open copies of the notebooks, in my_notebooks, in JupyterLab, reachable only from this machine
+	@$(RUN) $(HERE)report/copies.py notebooks my_notebooks
+	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=my_notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 lint: $(ENVIRONMENT) ## check code and notebooks with ruff's linter and formatter
 	@$(RUN) -m ruff check --quiet
@@ -53,7 +59,7 @@ setup: $(ENVIRONMENT) tex ## install what is missing in .venv and, as root, the 
 	@$(RUN) -c 'import helpers, papermill' || { echo '$(PYTHON) lacks a dependency: pip install -e ".[dev]"' >&2; exit 1; }
 	@$(if $(filter 4,$(words $(wildcard data/*-ubyte.gz))),:,$(RUN) -m helpers.data)
 
-clean: ## remove .venv, caches and the build folder; keep notebooks, models and the report
+clean: ## remove .venv, caches and the build folder; keep notebooks and their copies, models and the report
 	rm -rf .venv report/build .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

@@ -37,7 +37,7 @@ def _export(notebook: nbformat.NotebookNode, to: str) -> tuple[str, dict]:
     """The notebook in LaTeX or HTML (`to`), and nbconvert's resources, such as its figures."""
     texts: dict[str, str] = {}
     filters = {"prose": lambda text: texts.setdefault(text, ""), "line": functools.partial(re.sub, "^<p>|</p>$", "")}
-    filters |= {"number": prose.number, "verdict": _verdict, "code": functools.partial(_code, to)}
+    filters |= {"number": prose.number, "verdict": _verdict, "code": functools.partial(_code, to), "doubts": _doubts}
     options = {"extra_template_basedirs": [str(HERE)], "filters": filters}
     if to == "latex":
         exporter = LatexExporter(template_name="template", **options)
@@ -53,6 +53,12 @@ def _export(notebook: nbformat.NotebookNode, to: str) -> tuple[str, dict]:
 def _verdict(check: dict) -> str:
     computed, expected = (prose.number(check[key], 3) for key in ("computed", "expected"))
     return f"{prose.plain(check['name'])}: {computed} (expected {expected})"
+
+
+def _doubts(unconfirmed: list[str]) -> str:
+    """What the opening says of the sentences and checks that do not hold in this run."""
+    these = "1 sentence or check is" if len(unconfirmed) == 1 else f"{len(unconfirmed)} sentences or checks are"
+    return f"Draft: {these} not confirmed in this run and marked with these words."
 
 
 def _code(to: str, code: str, python: bool = True) -> str:

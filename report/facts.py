@@ -1,12 +1,15 @@
 """Metadata of the report: title block, machine, library versions, models, commit."""
 
+import contextlib
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 from helpers import store
@@ -14,35 +17,68 @@ from helpers.compute import device_name
 
 HERE = Path(__file__).resolve().parent
 COMMIT_NOTE = "COMMIT"  # a file in the archive of the code, which has no git: the commit
-VERSIONS = ("torch", "torchvision", "torchmetrics", "numpy", "scipy", "matplotlib", "papermill", "nbconvert")
+LIBRARIES = "torch torchvision torchmetrics numpy scipy matplotlib seaborn ipywidgets papermill nbconvert".split()
 
 
-def title_block(reduced: bool) -> dict:
-    """The title block, from AUTHOR, COLLABORATORS, HOURS, TITLE or report.toml; `missing` lists those not given."""
+def title_block(extent: str) -> dict:
+    """The title block, from AUTHOR, COLLABORATORS, HOURS, TITLE or report.toml; `missing` lists those not given.
+
+    extent: "full run", or another kind of run, which the title names.
+    """
     entries = tomllib.loads((HERE / "report.toml").read_text(encoding="utf-8"))
     entries |= {key: os.environ[key.upper()] for key in entries if os.environ.get(key.upper(), "").strip()}
     missing = [key.upper() for key, value in entries.items() if not value]
     entries |= {key.lower(): f"not stated (set {key}=…)" for key in missing} | {"missing": missing}
     today = datetime.datetime.now(datetime.UTC)
-    return entries | {"date": f"{today.day} {today:%B %Y}", "extent": "reduced run" if reduced else "full run"}
+    return entries | {"date": f"{today.day} {today:%B %Y}", "extent": extent}
 
 
-def run_facts(started: float, jobs: int) -> dict:
-    """For the appendix: machine, versions, commit, number of notebooks run at once, and the models in the store."""
-    models = [json.loads(path.read_text()) for path in sorted(store.folder().glob("*.json"))]
-    for model in models:
-        model["origin"] = "this run" if model["finished"] >= started else "repository"
-        model["epochs"] = len(model["history"])
-        model["kept"] = bool(model["config"].get("keep", True))  # otherwise only configuration and history are stored
+def run_facts(started: float, jobs: int, models: Sequence[str]) -> dict:
+    """For the appendix: machine, versions, commit, number of notebooks run at once, and the models that they used."""
+    records = [record(stem) for stem in models]
+    for each in records:
+        each["origin"] = "this run" if each["finished"] >= started else "repository"
+        each["epochs"] = len(each["history"])
+        each["kept"] = bool(each["config"].get("keep", True))  # otherwise only configuration and history are stored
     return {
         "commit": commit(),
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
         "device": device_name(),
         "jobs": jobs,
-        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
-        "models": models,
+        "versions": versions(),
+        "models": records,
     }
+
+
+def versions() -> dict[str, str]:
+    """The versions of the libraries on which numbers and pictures depend."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def record(stem: str) -> dict:
+    """The record of the stored model NAME-HASH. Raises OSError or ValueError if it is missing or damaged."""
+    return json.loads((store.folder() / f"{stem}.json").read_text(encoding="utf-8"))
+
+
+def sha256(stem: str) -> str:
+    """The SHA-256 of the weights of the stored model NAME-HASH as they are now. Raises OSError if they are missing."""
+    return hashlib.sha256((store.folder() / f"{stem}.safetensors").read_bytes()).hexdigest()
+
+
+def files(models: Sequence[str]) -> list[Path]:
+    """The files of the stored models NAME-HASH."""
+    return [store.folder() / f"{stem}{suffix}" for stem in models for suffix in (".json", ".safetensors")]
+
+
+def stored() -> list[str]:
+    """The names NAME-HASH of all models in the store; other files in its folder are ignored."""
+    found = []
+    for path in sorted(store.folder().glob("*.safetensors")):
+        with contextlib.suppress(OSError, ValueError):
+            if "history" in record(path.stem):
+                found.append(path.stem)
+    return found
 
 
 def commit() -> str:

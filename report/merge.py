@@ -1,6 +1,7 @@
 """Merge the executed notebooks into one that holds only what is printed, in the order of the report, and number it."""
 
 import re
+import textwrap
 from pathlib import Path
 
 import jinja2
@@ -19,9 +20,10 @@ Cell = nbformat.NotebookNode
 def merge(paths: list[Path], title: dict, run: dict) -> nbformat.NotebookNode:
     """One notebook with the contents of all; metadata.report has `title`, `run` (see facts), `answers`, `checks`, ….
 
-    Raises BuildError if a question is answered twice or, in a full run, if a claim is not true.
+    `unconfirmed` lists the sentences and checks that do not hold in this run; they are marked where they are printed.
+    Raises BuildError if a question is answered twice.
     """
-    report = {"title": title, "run": run, "answers": [], "checks": [], "notebooks": [], "refuted": []}
+    report = {"title": title, "run": run, "answers": [], "checks": [], "notebooks": [], "unconfirmed": []}
     whole, chapters = nbformat.v4.new_notebook(), []
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
@@ -30,8 +32,6 @@ def merge(paths: list[Path], title: dict, run: dict) -> nbformat.NotebookNode:
         shown = [c for c in notebook.cells if c.cell_type != "raw" and HIDDEN.isdisjoint(c.metadata.get("tags", []))]
         cells = _answers_first([_reduced(cell, path.stem, report) for cell in shown])
         chapters.append((path.stem.partition("_")[2], cells))
-    if report["refuted"] and title["extent"] == "full run":
-        raise BuildError("these sentences are not true in this run:\n" + "\n".join(report["refuted"]))
     report["answers"].sort(key=lambda answer: QUESTIONS.index(answer["question"]))
     whole.cells = arrange(chapters)
     _gather_checks(whole.cells)
@@ -93,7 +93,7 @@ def _kept(output: Cell, show: bool) -> Cell | None:
 
 
 def _list(fact: dict, stem: str, report: dict) -> None:
-    """Add an answer, a check or a refuted claim to the lists for the opening page, the appendix and the verdict."""
+    """Add an answer, a check or a sentence that is not confirmed to the lists of the opening page and the appendix."""
     if fact["kind"] == "answer":
         name, known = fact["question"], [answer["question"] for answer in report["answers"]]
         if name not in QUESTIONS:
@@ -103,8 +103,11 @@ def _list(fact: dict, stem: str, report: dict) -> None:
         report["answers"].append(fact)
     elif fact["kind"] == "check":
         report["checks"].append({"notebook": f"{stem}.ipynb", **fact})
+        if not fact["passed"]:
+            report["unconfirmed"].append(f"{stem}.ipynb: {fact['name']}")
     elif fact["kind"] == "refuted":
-        report["refuted"].append(f"{stem}.ipynb: {fact['sentence']}")
+        sentence = textwrap.shorten(fact["sentence"], 160, placeholder=" …")
+        report["unconfirmed"].append(f"{stem}.ipynb: {sentence} (false: {fact['condition']})")
 
 
 def arrange(chapters: list[tuple[str, list[Cell]]]) -> list[Cell]:
@@ -161,7 +164,7 @@ def _tag_screen(section: list[Cell]) -> None:
 
 
 def _gather_checks(cells: list[Cell]) -> None:
-    """Combine checks between which the report shows nothing else into one output that lists them."""
+    """Combine checks between which the report shows nothing else into one output; those that fail stay marked prose."""
     group = None
     for cell in cells:
         if cell.cell_type != "code" or "show" in cell.metadata.get("tags", []):
@@ -170,6 +173,8 @@ def _gather_checks(cells: list[Cell]) -> None:
         kept = []
         for output in cell.outputs:
             fact = output.metadata.report
+            if fact.kind == "check" and not fact.passed:
+                fact = output.metadata.report = nbformat.NotebookNode(kind="prose")
             if fact.kind == "check" and group is not None:
                 group.append(fact)
                 continue

@@ -111,14 +111,14 @@ class Workshop:
         nbformat.write(notebook, path)
         return path
 
-    def merged(self, markdown: str, *shown: dict, reduced: bool = True, tags: Sequence[str] = ()) -> NotebookNode:
+    def merged(self, markdown: str, *shown: dict, tags: Sequence[str] = ()) -> NotebookNode:
         """A notebook that was not executed, merged for the report, with such outputs and a cell at its end."""
         path, make = self.write("01_only", "pass"), nbformat.v4
         notebook = nbformat.read(path, 4)
         notebook.cells[-1].outputs = [make.new_output("display_data", metadata={"report": fact}) for fact in shown]
         notebook.cells.append(make.new_markdown_cell(markdown, metadata={"tags": list(tags)}))
         nbformat.write(notebook, path)
-        return merge.merge([path], facts.title_block(reduced), facts.run_facts(0, 1))
+        return merge.merge([path], facts.title_block("full run"), facts.run_facts(0, 1, []))
 
     def start(self, *options: str, before: Sequence[str] = (), python: str = sys.executable, **environment) -> Popen:
         """Start report/build.py, after the words of `before`, in a process group of its own and with an empty store."""

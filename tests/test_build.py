@@ -42,14 +42,28 @@ def test_settings_without_sense_are_refused_before_anything_runs(
         assert build.main(options) == 1 and "another build is at work" in capsys.readouterr().err
 
 
+def test_a_full_report_with_own_parameters(workshop: Workshop) -> None:
+    workshop.write("01_good", 'publish.say(f"The seed is {seed}.")')
+    own = workshop.folder / "own parameters.toml"
+    own.write_text("[01_good]\nseed = 7\n")
+    workshop.build("--page", "--parameters", str(own))
+    page = workshop.page.read_text(encoding="utf-8")
+    assert "The seed is 7." in page and "full run with own parameters" in page
+    own.write_text("[01_god]\nseed = 7\n")
+    assert "there is no notebook '01_god'; the notebooks are 01_good" in workshop.refused("--parameters", str(own))[-1]
+
+
 def test_a_name_is_no_command_of_the_shell(tmp_path: Path) -> None:
     """make's own variable, as a user would type it, with a Python that only writes it down."""
     author = "$(touch broken) `touch broken` '; touch broken; ' \"; touch broken; \""
-    (tmp_path / "python").write_text('#!/bin/sh\nprintf %s "$AUTHOR" > "$(dirname "$0")/author"\n')
+    (tmp_path / "python").write_text(
+        '#!/bin/sh\nprintf %s "$AUTHOR" > "$(dirname "$0")/author"\nprintf "%s\\n" "$@" > "$(dirname "$0")/words"\n'
+    )
     (tmp_path / "python").chmod(0o755)
     command = ["make", "-f", ROOT / "Makefile", "-C", tmp_path, "report", f"PYTHON={tmp_path}/python"]
-    subprocess.run([*command, f"AUTHOR={author}"], capture_output=True, check=True)
+    subprocess.run([*command, f"AUTHOR={author}", f"PARAMETERS={author}"], capture_output=True, check=True)
     assert (tmp_path / "author").read_text() == author and not list(tmp_path.rglob("broken"))
+    assert (tmp_path / "words").read_text().splitlines() == ["report/build.py", "--parameters", author]
 
 
 def test_what_the_title_block_lacks_is_said_in_its_place_and_at_the_end(workshop: Workshop) -> None:

@@ -1,10 +1,13 @@
 """Notebooks run: which of them again, with what parameters, two at once, on other systems."""
 
+import math
 import os
 import shutil
 from pathlib import Path
 
 import execute
+import facts
+import nbformat
 import pytest
 from conftest import ROOT, TRAINING, Workshop
 from errors import BuildError
@@ -54,6 +57,75 @@ def test_a_parameter_is_of_its_default_s_kind(workshop: Workshop, default: str, 
     for value in bad:
         with pytest.raises(BuildError, match="01_good.ipynb: wish = .* of its default"):
             execute.check_parameters(path, {"wish": value})
+
+
+def test_parameters_may_have_types_and_be_computed_from_others(workshop: Workshop) -> None:
+    path = workshop.write("01_good", parameters="seed: int = 0\na = b = 2\nc = 2 * a\nd = helpers.x\ne: str")
+    known = execute.parameters_of(nbformat.read(path, as_version=4))
+    assert known == {"seed": "0", "a": "2", "b": "2", "c": "2 * a", "d": "helpers.x"}
+    for good in ({"seed": 3}, {"c": 6}, {"a": 3, "c": 6}, {"d": "anything"}):
+        execute.check_parameters(path, good)
+    for bad, complaint in (({"c": "six"}, "c = 'six' is not of the kind"), ({"a": 3}, "c is computed from a before")):
+        with pytest.raises(BuildError, match=complaint):
+            execute.check_parameters(path, bad)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(None, "cannot be read"), ("seed = ", "is not a TOML file"), ("seed = 1", "outside the table of a notebook")],
+)
+def test_a_file_of_parameters_without_sense_is_refused(tmp_path: Path, content: str | None, complaint: str) -> None:
+    if content is not None:
+        (tmp_path / "own.toml").write_text(content)
+    with pytest.raises(BuildError, match=complaint):
+        execute.read_parameters(tmp_path / "own.toml")
+
+
+def test_magic_commands_are_read_as_code(workshop: Workshop) -> None:
+    plain = workshop.write("01_magic", "from helpers import gan")
+    assert "gan" in {path.stem for path in execute._imported("%%time\nfrom helpers import gan\n%timeit 1 + 1", set())}
+    assert execute._imported("%%bash\nls -l | head", set()) == execute._imported("x = = 1", set()) == set()
+    before = execute.fingerprint(plain, {})
+    workshop.write("01_magic", "%timeit 1 + 1\nfiles = !ls\nfrom helpers import gan", parameters="%%time\nseed = 0")
+    assert execute.fingerprint(plain, {}) != before
+    assert execute.parameters_of(nbformat.read(plain, as_version=4)) == {"seed": "0"}
+
+
+def test_a_run_names_the_models_it_used_and_no_other_file_beside_them(workshop: Workshop, monkeypatch) -> None:
+    models = workshop.folder / "models"
+    monkeypatch.setenv("MODELS", str(models))
+    source, target = workshop.write("01_model", TRAINING), workshop.folder / "01_model.ipynb"
+    execute.run_all([source], workshop.folder, {}, False, jobs=1)
+    for name, content in (("foreign.json", "[1]"), ("empty.json", ""), ("empty.safetensors", "")):
+        (models / name).write_text(content)
+    (used,) = execute.models_used([target])
+    assert used.startswith("tiny-") and facts.stored() == [used]
+    (model,) = facts.run_facts(0, 1, [used])["models"]
+    assert model["name"] == "tiny" and model["origin"] == "this run" and model["epochs"] == 4
+    (models / f"{used}.json").write_text("")
+    assert execute.recall(target, execute.fingerprint(source, {})) is None
+
+
+@pytest.mark.parametrize(
+    ("files", "groups", "expected"),
+    [
+        ({}, ["0::/"], math.inf),
+        ({"cpu.max": "max 100000"}, ["0::/"], math.inf),
+        ({"cpu.max": "150000 100000"}, ["0::/"], 1.5),
+        ({"a/cpu.max": "200000 100000", "a/b/cpu.max": "max 100000"}, ["0::/a/b"], 2),
+        ({"cpu.max": "300000 100000"}, ["0::/path/on/the/host"], 3),
+        ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, ["4:cpu,cpuacct:/docker/1"], 0.5),
+        ({"cpu/x/cpu.cfs_quota_us": "-1", "cpu/x/cpu.cfs_period_us": "100000"}, ["2:cpuset:/y", "4:cpu:/x"], math.inf),
+    ],
+)
+def test_a_container_s_limit_is_respected(tmp_path: Path, monkeypatch, files, groups, expected: float) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content + "\n")
+    assert execute.quota(groups, tmp_path) == expected
+    monkeypatch.setattr(execute, "quota", lambda groups: expected)
+    allowed = len(os.sched_getaffinity(0))
+    assert execute.processors() == min(allowed, max(1, math.ceil(min(expected, allowed))))
 
 
 def test_two_notebooks_run_at_once_and_the_first_failure_ends_the_other(workshop: Workshop) -> None:

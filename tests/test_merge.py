@@ -8,7 +8,7 @@ from errors import BuildError
 
 make = nbformat.v4
 ANSWER = {"kind": "answer", "question": "RD-a", "text": "Yes.", "brief": ""}
-CLAIM = {"kind": "refuted", "sentence": "Two is less than one."}
+CLAIM = {"kind": "refuted", "sentence": "Two is less than one.", "condition": "2 < 1"}
 
 
 def test_an_answer_stands_below_its_question(workshop: Workshop) -> None:
@@ -18,10 +18,15 @@ def test_an_answer_stands_below_its_question(workshop: Workshop) -> None:
     assert not any(cell.get("outputs") for cell in whole.cells[:place])
 
 
-def test_a_claim_that_is_not_true_stops_a_full_report_only(workshop: Workshop) -> None:
-    with pytest.raises(BuildError, match="01_only.ipynb: Two is less than one."):
-        workshop.merged("", CLAIM, reduced=False)
-    assert not any(cell.get("outputs") for cell in workshop.merged("", CLAIM).cells)
+def test_what_is_not_confirmed_is_listed_and_a_failed_check_is_printed_as_marked_prose(workshop: Workshop) -> None:
+    numbers = {"computed": 1, "expected": 2, "tolerance": 1}
+    passed = {"kind": "check", "name": "good", "passed": True, **numbers}
+    failed = passed | {"name": "bad", "passed": False}
+    whole = workshop.merged("", passed, CLAIM, failed, passed)
+    outputs = [output.metadata.report for cell in whole.cells for output in cell.get("outputs", [])]
+    assert [fact.kind for fact in outputs] == ["checks", "prose", "checks"]
+    listed = ["01_only.ipynb: Two is less than one. (false: 2 < 1)", "01_only.ipynb: bad"]
+    assert whole.metadata.report.unconfirmed == listed and len(whole.metadata.report.checks) == 3
 
 
 @pytest.mark.parametrize(("questions", "complaint"), [(["RD-z"], "no question"), (["RD-a", "RD-a"], "answered twice")])

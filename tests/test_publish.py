@@ -22,11 +22,11 @@ def shown(monkeypatch) -> list[dict]:
 @pytest.mark.parametrize(
     ("formats", "errors", "row"),
     [
-        (".3g", None, "| a | 1.23 | 1e+03 | **x\\|y** |"),
-        ({"first": ".1f"}, None, "| a | 1.2 | 1e+03 | **x\\|y** |"),
+        (".3g", None, "| a | 1.23 | 1000 | **x\\|y** |"),
+        ({"first": ".1f"}, None, "| a | 1.2 | 1000 | **x\\|y** |"),
         ({"a": "+.0%"}, None, "| a | +123% | +100000% | **x\\|y** |"),
         ("auto", [0.1, 20, np.nan], "| a | 1.23 ± 0.10 | 1000 ± 20 | **x\\|y** |"),
-        (".3g ± .1g", [0.123, np.nan, np.nan], "| a | 1.23 ± 0.1 | 1e+03 | **x\\|y** |"),
+        (".3g ± .1g", [0.123, np.nan, np.nan], "| a | 1.23 ± 0.1 | 1000 | **x\\|y** |"),
     ],
 )
 def test_a_table_formats_numbers_and_keeps_strings(shown: list, formats, errors, row: str) -> None:
@@ -44,20 +44,65 @@ def test_a_deviation_is_printed_to_its_second_digit(values: list[float], expecte
     assert publish.mean_std(values) == expected
 
 
-def test_a_claim_is_prose_and_says_where_it_is_not_true(shown: list) -> None:
+@pytest.mark.parametrize(
+    ("mean", "error", "expected"),
+    [
+        (1.0, np.inf, "1 ± ∞"),
+        (1.0, np.nan, "1"),
+        (1.234, 0.0996, "1.23 ± 0.10"),
+        (1.234, 0.0994, "1.234 ± 0.099"),
+        (45678.0, 1234.0, "45700 ± 1200"),
+        (45678.0, 996.0, "45700 ± 1000"),
+        (12.3, 9.96, "12 ± 10"),
+    ],
+)
+def test_mean_and_error_have_the_digits_of_the_error(mean: float, error: float, expected: str) -> None:
+    assert publish.mean_error(mean, error) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "expected"),
+    [(1024, ".3g", "1024"), (123456.7, ".3g", "123457"), (1e6, ".3g", "1e+06"), (1e-5, ".3g", "1e-05")],
+)  # fmt: skip
+def test_numbers_that_people_read_have_no_exponent(value: float, form: str, expected: str) -> None:
+    assert publish._cell(value, form, np.nan) == expected
+
+
+def test_a_claim_that_is_not_true_is_struck_through_and_names_its_condition(shown: list) -> None:
     publish.claim("One is less than two.", 1 < 2)
-    publish.claim("Two is less than one.", 2 < 1)
-    texts = [data["text/plain"] for data in shown]
-    assert texts == ["One is less than two.", "✗ Not true in this run: Two is less than one.", "Two is less than one."]
-    assert [data["facts"]["kind"] for data in shown] == ["prose", "refuted", "prose"]
+    publish.claim("Two is $1$.\n\n- a list", condition=2 < 1 and bool("é"))
+    true, refuted, marked = shown
+    assert true["text/markdown"] == "One is less than two." and true["facts"] == {"kind": "prose"}
+    assert refuted["facts"]["condition"] == "2 < 1 and bool('é')" and "2 < 1 and" in refuted["text/markdown"]
+    assert refuted["facts"]["kind"] == "refuted" and refuted["facts"]["sentence"].startswith("Two is $1$.")
+    assert marked["text/markdown"] == "**⚠ Not confirmed in this run:** ~~Two is $1$.~~\n\n- a list"
+    assert publish.holds("Yes.", True) == "Yes." and len(shown) == 3
 
 
-def test_a_number_outside_its_interval_stops_the_notebook(shown: list) -> None:
+def test_an_answer_that_is_not_true_is_not_printed_as_true_on_the_first_page(shown: list) -> None:
+    publish.answer("RD-a", publish.holds("Yes.", False), "Yes, it is.")
+    assert shown[-1]["facts"]["brief"] == "**⚠ Not confirmed in this run:** ~~Yes, it is.~~"
+    publish.answer("RD-a", publish.holds("Yes.", True), "Yes, it is.")
+    assert shown[-1]["facts"]["brief"] == "Yes, it is."
+
+
+@pytest.mark.parametrize("value", [-0.1, 0.7, np.nan])
+def test_only_an_exact_check_stops_the_notebook_and_any_other_is_marked(shown: list, value: float) -> None:
     publish.check_interval("a half", 0.5, 0, 0.634)
-    assert shown[0]["text/plain"] == "✓ a half: computed 0.5, in [0, 0.634]"
-    for value in (-0.1, 0.7, np.nan):
-        with pytest.raises(AssertionError, match="check failed: a half: computed"):
-            publish.check_interval("a half", value, 0, 0.634)
+    assert shown[0] == {
+        "text/plain": "✓ a half: computed 0.5, in [0, 0.634]",
+        "facts": {"kind": "check", "name": "a half", "computed": 0.5, "expected": [0, 0.634], "tolerance": None,
+                  "passed": True},
+    }  # fmt: skip
+    publish.check_interval("a *half*", value, 0, 0.634)
+    publish.check("a half", value, 0.5, 0.1, exact=False)
+    for data in shown[1:]:
+        assert not data["facts"]["passed"] and data["text/markdown"].startswith("**⚠ Not confirmed in this run:** ~~a ")
+    assert r"\*half\*" in shown[1]["text/markdown"]
+    with pytest.raises(AssertionError, match="check failed: a half: computed"):
+        publish.check_interval("a half", value, 0, 0.634, exact=True)
+    with pytest.raises(AssertionError, match="check failed: a half: computed"):
+        publish.check("a half", value, 0.5, 0.1)
 
 
 def test_a_figure_survives_plain_tools_with_its_caption_below(shown: list) -> None:

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 from torch import Tensor
 
+from helpers.show import latex
 from helpers.store import Trained
 
 WIDTH = 6.3  # inches: the text width of the report, so that font sizes are as printed
@@ -62,6 +63,7 @@ FONT_SCALE = 9 / 9.6  # labels of 9 points, ticks of 8.25, where seaborn's "pape
 
 def use_style() -> None:
     """Set seaborn's theme with our colours and font; each notebook calls this once before its first figure."""
+    latex.set_fonts()
     palette = list(COLOURS.values())
     sns.set_theme("paper", "ticks", palette, font="STIXGeneral", font_scale=FONT_SCALE, rc=SETTINGS)
 

@@ -1,16 +1,21 @@
 """Functions for what a notebook prints in the report: figures, tables, computed prose, answers, checks, source code.
 
 Each function shows its output in JupyterLab and marks it with metadata {"report": {"kind": …}}, which `report/build.py`
-converts to LaTeX and HTML.
+converts to LaTeX and HTML. A sentence or a check that depends on data and does not hold in this run is marked as such,
+here and in the report, which is then only a draft; only a check of an exact identity stops the notebook.
 """
 
 import ast
 import base64
+import dis
 import inspect
 import io
+import linecache
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
+from types import FrameType
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,6 +26,9 @@ from PIL import Image
 from torch import Tensor
 
 from helpers.show.strips import Curve, Film, display_live
+
+NOT_CONFIRMED = "⚠ Not confirmed in this run:"
+BLOCK = re.compile(r"\s*([-*+] |\d+[.)] |[|>#]|\$\$|```)")  # Markdown that cannot be struck through as one paragraph
 
 
 def _publish(data: dict, kind: str, **facts) -> None:
@@ -44,21 +52,55 @@ def answer(question: str, text: str, brief: str) -> None:
     text: the complete answer in Markdown. brief: the answer in one or two sentences, for the table on the first page.
     """
     text, brief = inspect.cleandoc(text), inspect.cleandoc(brief)
+    if NOT_CONFIRMED in text and NOT_CONFIRMED not in brief:  # it states the same
+        brief = not_confirmed(brief)
     shown = f"> **Answer to {question}.** {text}"
     _publish({"text/markdown": shown, "text/plain": text}, "answer", question=question, text=text, brief=brief)
 
 
 def claim(sentence: str, condition: bool) -> None:
     """Print a conclusion that depends on data, together with the condition under which it is true (see `holds`)."""
-    say(holds(sentence, condition))
+    say(_guarded(sentence, condition, inspect.currentframe().f_back))
 
 
 def holds(sentence: str, condition: bool) -> str:
-    """Return the sentence, for a caption or an answer. If the condition is false, no full report can be built."""
-    if not condition:
-        sentence = inspect.cleandoc(sentence)
-        _publish({"text/plain": f"✗ Not true in this run: {sentence}"}, "refuted", sentence=sentence)
-    return sentence
+    """Return the sentence, for a caption or an answer; if the condition is false, marked as `not_confirmed`.
+
+    A full report with such a sentence is only a draft, written beside the previous report.
+    """
+    return _guarded(sentence, condition, inspect.currentframe().f_back)
+
+
+def _guarded(sentence: str, condition: bool, caller: FrameType) -> str:
+    """The sentence, marked if the condition is false; then the condition, in the caller's words, is shown, too."""
+    if condition:
+        return sentence
+    sentence, words = inspect.cleandoc(sentence), _condition(caller)
+    shown = f"**{NOT_CONFIRMED.rstrip(':')}**, because this is false:\n\n```python\n{words}\n```"
+    plain = f"✗ {NOT_CONFIRMED} {sentence} (false: {words})"
+    _publish({"text/markdown": shown, "text/plain": plain}, "refuted", sentence=sentence, condition=words)
+    return not_confirmed(sentence)
+
+
+def _condition(caller: FrameType) -> str:
+    """The source of the condition in the call that the caller is in, or "its condition" if the source is not known."""
+    tree = ast.parse("".join(linecache.getlines(caller.f_code.co_filename)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _place(node) == _place(inspect.getframeinfo(caller).positions):
+            words = [*node.args[1:], *(word.value for word in node.keywords if word.arg == "condition")]
+            return ast.unparse(words[0]) if words else "its condition"
+    return "its condition"
+
+
+def _place(node: ast.AST | dis.Positions) -> tuple[int, int, int, int]:
+    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
+
+
+def not_confirmed(text: str) -> str:
+    """Markdown in which the text is struck through behind the words "not confirmed in this run"."""
+    parts = re.split(r"\n{2,}", text)
+    struck = [part if BLOCK.match(part) else f"~~{part.strip()}~~" for part in parts]
+    return f"**{NOT_CONFIRMED}** " + "\n\n".join(struck)
 
 
 def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
@@ -137,15 +179,24 @@ def _cell(value: object, form: str, error: float) -> str:
     if form == "auto":
         return mean_error(value, error)
     form, _, error_form = form.partition(" ± ")
-    return f"{value:{form}}" + ("" if pd.isna(error) else f" ± {error:{error_form or form.lstrip('+')}}")
+    return _digits(value, form) + ("" if pd.isna(error) else f" ± {_digits(error, error_form or form.lstrip('+'))}")
+
+
+def _digits(value: float, form: str) -> str:
+    """The formatted number, but 1024 in place of 1.02e+03: large numbers of up to six digits have no exponent."""
+    text = f"{value:{form}}"
+    return f"{value:.0f}" if "e+" in text and abs(value) < 1e6 else text
 
 
 def mean_error(mean: float, error: float) -> str:
     """'mean ± error', both to the error's second digit; only the mean, to three digits, if the error is 0 or NaN."""
     if not error > 0:
-        return f"{mean:.3g}"
-    decimals = max(0, 1 - math.floor(math.log10(error)))
-    return f"{mean:.{decimals}f} ± {error:.{decimals}f}"
+        return _digits(mean, ".3g")
+    if math.isinf(error):
+        return f"{_digits(mean, '.3g')} ± ∞"
+    error = float(f"{error:.1e}")  # before its digits are counted: 0.0996 becomes 0.10
+    places = 1 - int(f"{error:.1e}".partition("e")[2])  # of the second digit behind the point, negative before it
+    return " ± ".join(f"{round(number, places):.{max(0, places)}f}" for number in (mean, error))
 
 
 def mean_std(values: Iterable[float]) -> str:
@@ -154,29 +205,39 @@ def mean_std(values: Iterable[float]) -> str:
     return mean_error(values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0)
 
 
-def check(name: str, computed: float, expected: float, tolerance: float, relative: bool = False) -> None:
-    """Compare a computed number with its exact value; print one line, and raise AssertionError if they differ.
+def check(
+    name: str, computed: float, expected: float, tolerance: float, relative: bool = False, exact: bool = True
+) -> None:
+    """Compare a computed number with its exact value, and print one line.
 
-    tolerance: an absolute tolerance, or a fraction of `expected` if `relative`.
+    tolerance: an absolute tolerance, or a fraction of `expected` if `relative`. exact: whether the two must agree
+    whatever data, seeds and trained models are; if they do not, AssertionError is raised. Without `exact`, the line is
+    marked "not confirmed in this run", and the report is only a draft.
     """
     computed, expected = float(computed), float(expected)
     allowed = float(tolerance * abs(expected) if relative else tolerance)
     passed = math.isfinite(computed) and bool(abs(computed - expected) <= allowed)
     line = f"{name}: computed {computed:.6g}, expected {expected:.6g}, tolerance {allowed:.2g}"
-    _verdict(line, passed, {"name": name, "computed": computed, "expected": expected, "tolerance": allowed})
+    _verdict(line, passed, exact, {"name": name, "computed": computed, "expected": expected, "tolerance": allowed})
 
 
-def check_interval(name: str, computed: float, low: float, high: float) -> None:
-    """Check that a computed number lies in [low, high]; print one line, and raise AssertionError if it does not."""
+def check_interval(name: str, computed: float, low: float, high: float, exact: bool = False) -> None:
+    """Check that a computed number lies in [low, high], and print one line.
+
+    exact: whether it must lie there whatever the data are, as in `check`; most intervals are for measured numbers.
+    """
     computed, low, high = float(computed), float(low), float(high)
     line = f"{name}: computed {computed:.4g}, in [{low:.4g}, {high:.4g}]"
     facts = {"name": name, "computed": computed, "expected": [low, high], "tolerance": None}
-    _verdict(line, low <= computed <= high, facts)
+    _verdict(line, low <= computed <= high, exact, facts)
 
 
-def _verdict(line: str, passed: bool, facts: dict) -> None:
-    _publish({"text/plain": f"{'✓' if passed else '✗'} {line}"}, "check", **facts, passed=passed)
+def _verdict(line: str, passed: bool, exact: bool, facts: dict) -> None:
+    shown = {"text/plain": f"{'✓' if passed else '✗'} {line}"}
     if not passed:
+        shown["text/markdown"] = not_confirmed(re.sub(r"([\\`*_\[\]<>~$|])", r"\\\1", line))
+    _publish(shown, "check", **facts, passed=passed)
+    if exact and not passed:
         raise AssertionError(f"check failed: {line}.")
 
 
