@@ -83,7 +83,6 @@ def objective(G: Decode, x: Tensor, z: Tensor, prior: float = 0.0) -> Tensor:
     return (outputs - x.reshape(-1, outputs.shape[1])).square().sum(1) + prior * z.square().sum(1)
 
 
-<<<<<<< HEAD
 def starts(images: int, restarts: int, latent_dim: int, seed: int) -> Tensor:
     """The codes z ~ N(0, I) from which `invert` starts, (images, restarts, latent_dim), float32 on the CPU."""
     rng = torch.Generator().manual_seed(seed)
@@ -91,17 +90,6 @@ def starts(images: int, restarts: int, latent_dim: int, seed: int) -> Tensor:
 
 
 def gradient_descent(G: Decode, x: Tensor, z: Tensor, steps: int, prior: float = 0.0) -> Tensor:
-||||||| 5d6ff16
-def gradient_descent(G: nn.Module, x: Tensor, z: Tensor, steps: int, prior: float = 0.0) -> Tensor:
-=======
-def starts(images: int, restarts: int, latent_dim: int, seed: int) -> Tensor:
-    """The codes z ~ N(0, I) from which `invert` starts, (images, restarts, latent_dim), float32 on the CPU."""
-    rng = torch.Generator().manual_seed(seed)
-    return torch.randn(images, restarts, latent_dim, generator=rng, dtype=torch.float32)
-
-
-def gradient_descent(G: nn.Module, x: Tensor, z: Tensor, steps: int, prior: float = 0.0) -> Tensor:
->>>>>>> widgets
     """Minimise the objective over codes z (N, d) by gradient descent (Adam), with the generator G frozen."""
     z = z.clone().requires_grad_()
     adam = torch.optim.Adam([z], lr=0.1)

@@ -2,9 +2,7 @@
 
 import contextlib
 import datetime
-import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -36,8 +34,9 @@ def title_block(extent: str) -> dict:
 def run_facts(started: float, jobs: int, models: Sequence[str]) -> dict:
     """For the appendix: machine, versions, commit, number of notebooks run at once, and the models that they used."""
     records = [record(stem) for stem in models]
-    for each in records:
-        each["origin"] = "this run" if each["finished"] >= started else "repository"
+    for stem, each in zip(models, records, strict=True):
+        kept = "repository" if file(stem).parent == store.folders()[0] else "own training"
+        each["origin"] = "this run" if each["finished"] >= started else kept
         each["epochs"] = len(each["history"])
         each["kept"] = bool(each["config"].get("keep", True))  # otherwise only configuration and history are stored
     return {
@@ -57,28 +56,25 @@ def versions() -> dict[str, str]:
 
 
 def record(stem: str) -> dict:
-    """The record of the stored model NAME-HASH. Raises OSError or ValueError if it is missing or damaged."""
-    return json.loads((store.folder() / f"{stem}.json").read_text(encoding="utf-8"))
+    """The record of the stored model NAME-HASH. Raises OSError if it is missing and ValueError if it is damaged."""
+    return store.read(file(stem))[0]
 
 
-def sha256(stem: str) -> str:
-    """The SHA-256 of the weights of the stored model NAME-HASH as they are now. Raises OSError if they are missing."""
-    return hashlib.sha256((store.folder() / f"{stem}.safetensors").read_bytes()).hexdigest()
-
-
-def files(models: Sequence[str]) -> list[Path]:
-    """The files of the stored models NAME-HASH."""
-    return [store.folder() / f"{stem}{suffix}" for stem in models for suffix in (".json", ".safetensors")]
+def file(stem: str) -> Path:
+    """The file of the stored model NAME-HASH. Raises OSError if it is missing."""
+    if found := store.find(stem):
+        return found
+    raise OSError(f"no model {stem} in {store.folders()[0]}")
 
 
 def stored() -> list[str]:
-    """The names NAME-HASH of all models in the store; other files in its folder are ignored."""
-    found = []
-    for path in sorted(store.folder().glob("*.safetensors")):
+    """The names NAME-HASH of all models in the store; other files in its folders are ignored."""
+    found = set()
+    for path in (path for folder in store.folders() for path in folder.glob("*.safetensors")):
         with contextlib.suppress(OSError, ValueError):
-            if "history" in record(path.stem):
-                found.append(path.stem)
-    return found
+            record(path.stem)
+            found.add(path.stem)
+    return sorted(found)
 
 
 def commit() -> str:

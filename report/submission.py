@@ -55,7 +55,7 @@ def submit(
             archive.writestr(f"{NAME}-code/{path.relative_to(root).as_posix()}", _packed(path, root, held))
         for path in executed if outputs else []:
             archive.write(path, f"{NAME}-code/executed/{path.name}")
-        for path in facts.files(used) if models else []:
+        for path in map(facts.file, used) if models else []:
             archive.write(path, f"{NAME}-code/data/models/{path.name}")
         archive.writestr(f"{NAME}-code/{facts.COMMIT_NOTE}", facts.commit() + "\n")
     os.replace(aside, code)

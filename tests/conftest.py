@@ -28,17 +28,18 @@ import merge  # noqa: E402
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 TRAINING = """import os, time, torch
 from pathlib import Path
+from types import SimpleNamespace
 from helpers import store
 
 store.CHECKPOINT_SECONDS = 0.0
-start = lambda: store.State({"m": torch.nn.Linear(1, 1)}, rng=torch.Generator().manual_seed(1))
+start = lambda: SimpleNamespace(kept={"m": torch.nn.Linear(1, 1)}, rng=torch.Generator().manual_seed(1))
 with store.training("tiny", {"epochs": 4, "seed": 0}, start) as run:
-    model = run.state.modules["m"]
+    model = run.model.kept["m"]
     for epoch in run.epochs():
         if epoch == 2 and "PAUSE" in os.environ:
             Path(os.environ["PAUSE"]).touch()
             time.sleep(300)
-        model.bias.data += torch.randn(1) + torch.randn(1, generator=run.state.rng)
+        model.bias.data += torch.randn(1) + torch.randn(1, generator=run.model.rng)
         run.log({"bias": model.bias.item()})"""  # of a model in a notebook; it waits where it is told to
 SLOW = ["test_report.py", "test_build.py", "test_lab.py", "test_execute.py"]  # begin first, so that none is last
 

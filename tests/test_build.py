@@ -1,6 +1,5 @@
 """The build where things go wrong or the surroundings are odd: the old report stays, a sentence says what to do."""
 
-import json
 import os
 import shlex
 import shutil
@@ -103,9 +102,9 @@ def test_a_build_ended_while_it_trains_loses_nothing(workshop: Workshop, tmp_pat
     if how == signal.SIGINT:
         assert "Traceback" not in said
         assert "stopped by Ctrl-C" in said.splitlines()[-1] and "same command" in said.splitlines()[-1]
-    assert list((tmp_path / "models").glob("tiny-*.partial")) and not list((tmp_path / "models").glob("*.json"))
+    assert list((tmp_path / "models").glob("tiny-*.partial")) and not list((tmp_path / "models").glob("*.safetensors"))
     workshop.build("--page", MODELS=str(tmp_path / "models"))
-    records = [json.loads(next((tmp_path / name).glob("*.json")).read_text()) for name in ("whole", "models")]
+    records = [store.read(next((tmp_path / name).glob("*.safetensors")))[0] for name in ("whole", "models")]
     assert records[0]["sha256"] == records[1]["sha256"] and records[0]["history"] == records[1]["history"]
 
 

@@ -7,13 +7,13 @@ from torch.func import hessian
 
 from helpers import certificate
 from helpers.inversion import invert
-from helpers.networks import Generator
+from helpers.networks import ConvGenerator
 
 
 @pytest.fixture(scope="module")
 def generator():
     torch.manual_seed(0)
-    return Generator(latent_dim=6, width=32, channels=8).double().eval().requires_grad_(False)
+    return ConvGenerator(latent_dim=6, width=32, channels=8).double().eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

@@ -96,13 +96,13 @@ def test_a_run_names_the_models_it_used_and_no_other_file_beside_them(workshop: 
     monkeypatch.setenv("MODELS", str(models))
     source, target = workshop.write("01_model", TRAINING), workshop.folder / "01_model.ipynb"
     execute.run_all([source], workshop.folder, {}, False, jobs=1)
-    for name, content in (("foreign.json", "[1]"), ("empty.json", ""), ("empty.safetensors", "")):
+    for name, content in (("foreign.json", "[1]"), ("foreign.safetensors", "[1]"), ("empty.safetensors", "")):
         (models / name).write_text(content)
     (used,) = execute.models_used([target])
     assert used.startswith("tiny-") and facts.stored() == [used]
     (model,) = facts.run_facts(0, 1, [used])["models"]
     assert model["name"] == "tiny" and model["origin"] == "this run" and model["epochs"] == 4
-    (models / f"{used}.json").write_text("")
+    (models / f"{used}.safetensors").write_text("")
     assert execute.recall(target, execute.fingerprint(source, {})) is None
 
 

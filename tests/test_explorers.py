@@ -12,13 +12,13 @@ from test_strips import ink, names, sheets, shown  # noqa: F401
 from torch import nn
 
 from helpers.evaluation import Classifier
-from helpers.networks import Generator
+from helpers.networks import ConvGenerator
 from helpers.show import explorers
 
 
 @pytest.fixture
 def generator() -> nn.Module:
-    return Generator(8, 32, 8).eval().requires_grad_(False)
+    return ConvGenerator(8, 32, 8).eval().requires_grad_(False)
 
 
 def picture(explorer: explorers.LatentExplorer) -> np.ndarray:
@@ -51,7 +51,7 @@ def test_new_samples_begin_again(generator: nn.Module) -> None:
 
 
 def test_a_generator_may_have_fewer_directions_than_sliders() -> None:
-    explorer = explorers.LatentExplorer(Generator(4, 32, 4).eval().requires_grad_(False))
+    explorer = explorers.LatentExplorer(ConvGenerator(4, 32, 4).eval().requires_grad_(False))
     before = picture(explorer)
     explorer.steps[3].value = 3.0
     assert len(explorer.steps) == 4 and (picture(explorer) != before).any()

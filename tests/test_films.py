@@ -8,20 +8,20 @@ import torch
 from torch import nn
 
 from helpers import beta_vae, inversion
-from helpers.networks import Generator
+from helpers.networks import ConvGenerator
 from helpers.show import films
 
 
 @pytest.fixture
 def generator() -> nn.Module:
-    return Generator(8, 32, 8).eval().requires_grad_(False)
+    return ConvGenerator(8, 32, 8).eval().requires_grad_(False)
 
 
 def test_at_a_beta_that_a_sweep_lacks_its_nearest_is_shown_and_named(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MODELS", str(tmp_path))
     tiny = beta_vae.SweepConfig((0.1, 1.0, 10.0), epochs=1, images=256, width=8, batch_size=128, latent_dim=4)
     echo = replace(tiny, betas=(0.1, 1.0), echo=beta_vae.EchoConfig())
-    sweeps = {"gaussian": beta_vae.train(tiny, "tiny"), "echo": beta_vae.train(echo, "tiny-echo")}
+    sweeps = {"gaussian": beta_vae.train_sweep(tiny, "tiny"), "echo": beta_vae.train_sweep(echo, "tiny-echo")}
     betas, members, pictures, words = films.beta_frames(sweeps, beta_vae.pixels("test")[:256])
     assert betas == [0.1, 1.0, 10.0] and members == {"gaussian": [0, 1, 2], "echo": [0, 1, 1]}
     assert pictures["gaussian"].shape == pictures["echo"].shape == (3, 4, films.COLUMNS, 28, 28)

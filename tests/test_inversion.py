@@ -11,7 +11,7 @@ from torch import nn
 from helpers import data, inversion
 from helpers.gan import load_generator
 from helpers.inversion import PRIOR, RESTARTS, gradient_descent, invert, objective, quasi_newton, starts
-from helpers.networks import Generator
+from helpers.networks import ConvGenerator
 
 
 class Linear(nn.Module):
@@ -31,7 +31,7 @@ class Linear(nn.Module):
 @pytest.fixture
 def generator():
     torch.manual_seed(0)
-    return Generator(latent_dim=6, width=32, channels=8).double().eval().requires_grad_(False)
+    return ConvGenerator(latent_dim=6, width=32, channels=8).double().eval().requires_grad_(False)
 
 
 @pytest.mark.parametrize("prior", [0.0, 0.7])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import RegularGridInterpolator
 
 from helpers import paths
-from helpers.networks import Generator
+from helpers.networks import ConvGenerator
 
 DTYPES = torch.float32, torch.float64
 CROSS_FADE = 2 * (0.5 + math.asinh(1) / math.sqrt(8)) ** 2  # ρ of a cross-fade at constant speed: 1.317
@@ -33,7 +33,7 @@ def affine_pair(d=5, size=20):
 @pytest.fixture(scope="module")
 def digits():
     torch.manual_seed(1)
-    generator = Generator(8, 32, 8).eval()
+    generator = ConvGenerator(8, 32, 8).eval()
     z = torch.randn(6, 8)
     return generator, z, generator(z).detach() + 0.1 * torch.randn(6, 1, 28, 28)
 

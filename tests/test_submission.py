@@ -57,8 +57,8 @@ def small(workshop: Workshop, monkeypatch) -> Path:
         (root / name).write_text("# Homework\n")
     shutil.copyfile(executed, root / "notebooks" / executed.name)  # with its outputs, as after a run in JupyterLab
     (used,) = execute.models_used([executed])
-    for path in facts.files([used]):
-        shutil.copyfile(path, path.with_name(f"other-1{path.suffix}"))
+    path = facts.file(used)
+    shutil.copyfile(path, path.with_name(f"other-1{path.suffix}"))
     return root
 
 
@@ -72,7 +72,7 @@ def test_options_add_the_models_that_the_notebooks_load_and_their_outputs(small,
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in packed.cells)
     assert ("executed/01_model.ipynb" in names) == outputs == ("executed notebooks" in held)
     assert {Path(name).suffix for name in names if name.startswith("data/models/tiny-")} == (
-        {".json", ".safetensors"} if models else set()
+        {".safetensors"} if models else set()
     )
     assert not any("other-1" in name or name.endswith((".pdf", ".html")) for name in names)
     assert ("the 1 trained models." in held) == models and ("anew takes about 0.0 hours" in held) != models
