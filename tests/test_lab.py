@@ -101,7 +101,7 @@ def test_widgets_of_notebook_7_by_mouse_and_keyboard(chromium: None, server: lab
         assert not page.locator(".film").first.is_visible(), "the film of HTML stands only for absent widgets"
         moves(page, film.locator(".widget-hbox"), film.locator(".strip > div").first)  # the cross-fade
         moves(page, explorer.locator(".widget-hbox:has(.widget-play)"), explorer.locator(".chart"))
-        pullback = explorer.get_by_role("radio", name="pullback").or_(explorer.get_by_role("button", name="pullback"))
+        pullback = explorer.get_by_role("button", name="pullback").or_(explorer.get_by_role("radio", name="pullback"))
         before = lab.pixels(explorer.locator(".frames"))
         pullback.press("Enter")
         wait_for_other(explorer.locator(".frames"), before, "another path has other curves")

@@ -241,7 +241,7 @@ def image_menu(images: Tensor, description: str, value: int = 0) -> Dropdown:
 
 def choice(description: str, options: Sequence) -> ToggleButtons:
     """A row of buttons of which one is pressed."""
-    return ToggleButtons(options=options, description=description, style={"button_width": "105px"})
+    return ToggleButtons(options=options, description=description, style={"button_width": "120px"})
 
 
 def failure(error: Exception) -> str:

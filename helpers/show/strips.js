@@ -28,7 +28,10 @@ function play(film) {
     button.textContent = "❚❚";
   };
   slider.oninput = () => { stop(); draw(); };
-  film.onkeydown = event => event.stopPropagation();  // JupyterLab has other uses for the arrow keys
+  // JupyterLab has other uses for the arrow keys, unless the element in focus asks it not to; so do the widgets' menus
+  film.closest(".jp-OutputArea")?.addEventListener("focusin", event => {
+    event.target.setAttribute("data-lm-suppress-shortcuts", "true");
+  });
   draw();
 }
 
