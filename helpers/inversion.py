@@ -64,17 +64,21 @@ def invert(
         outputs = generator(start[:CHUNK])
     require_shape(images, outputs)
     warn_of_background(images, outputs)
-    codes, losses = [], []
-    for z, x in zip(start.split(CHUNK), targets.split(CHUNK), strict=True):
-        z = gradient_descent(generator, x, z, STEPS, prior)
-        z = quasi_newton(generator, x, z, evaluations, prior)
-        codes.append(z)
-        losses.append(objective(generator, x, z).detach())
-    z = torch.cat(codes)
-    loss = torch.cat(losses)
+    z, loss = descend(generator, targets, start, evaluations, prior)
     total = loss + prior * z.square().sum(1)
     per_image = (len(images), restarts)
     return Inversion(z.unflatten(0, per_image), loss.unflatten(0, per_image), total.unflatten(0, per_image))
+
+
+def descend(G: Decode, x: Tensor, start: Tensor, evaluations: int, prior: float) -> tuple[Tensor, Tensor]:
+    """End points z (N, d) and losses ‖G(z) − x‖² (N,) of gradient descent, then BFGS, from N codes for N images."""
+    codes, losses = [], []
+    for z, images in zip(start.split(CHUNK), x.split(CHUNK), strict=True):
+        z = gradient_descent(G, images, z, STEPS, prior)
+        z = quasi_newton(G, images, z, evaluations, prior)
+        codes.append(z)
+        losses.append(objective(G, images, z).detach())
+    return torch.cat(codes), torch.cat(losses)
 
 
 def objective(G: Decode, x: Tensor, z: Tensor, prior: float = 0.0) -> Tensor:
