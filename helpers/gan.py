@@ -67,6 +67,7 @@ def r1_penalty(D: nn.Module, real: Tensor) -> Tensor:
     return input_gradient(D, real).flatten(1).square().sum(1).mean()
 
 
+@torch.inference_mode(False)
 @torch.enable_grad()  # also if the caller has disabled gradients
 def input_gradient(D: nn.Module, x: Tensor) -> Tensor:
     """∇D at images x (B, …), of their shape, differentiable with respect to the weights of D."""
@@ -207,8 +208,6 @@ class GAN:
 
     def continue_from(self, base: store.Trained) -> None:
         """Begin with the weights of a trained model."""
-        if missing := {"generator", "critic"} - base.modules.keys():
-            raise ValueError(f"base must have the modules generator and critic; it lacks {', '.join(sorted(missing))}.")
         try:
             self.G.load_state_dict(base.modules["generator"].state_dict())
             self.G_ema.load_state_dict(base.modules["generator"].state_dict())
@@ -304,7 +303,7 @@ def train(config: GanConfig, name: str = "own", base: store.Trained | None = Non
     names a base that is not given.
     """
     if base:
-        config = replace(config, base=sha256(base.modules["generator"], base.modules["critic"]))
+        config = replace(config, base=base_hash(base))
     elif config.base:
         raise ValueError("base in a configuration is set by `train`: pass the model, train(config, name, base=model).")
     with store.training(name, config, lambda: GAN(config, base)) as run:
@@ -322,6 +321,13 @@ def train(config: GanConfig, name: str = "own", base: store.Trained | None = Non
             means = {key: sum(values) / len(values) for key, values in losses.items()}
             run.log(means | gan.scores(epoch + 1))
     return run.trained
+
+
+def base_hash(base: store.Trained) -> str:
+    """What a configuration calls the model whose training it continues. Raises ValueError if it lacks a network."""
+    if missing := sorted({"generator", "critic"} - base.modules.keys()):
+        raise ValueError(f"base must have the modules generator and critic; it lacks {', '.join(missing)}.")
+    return sha256(base.modules["generator"], base.modules["critic"])
 
 
 def shuffled_batches(count: int, size: int, rng: torch.Generator) -> tuple[Tensor, ...]:

@@ -99,8 +99,9 @@ def test_the_penalty_holds_for_any_critic_that_scores_each_image_alone(kind):
     x = gan.interpolate(real, fake, torch.Generator().manual_seed(0))
     step = 1e-6
     slopes = []
-    for image in x:  # the gradient by differences along it, and along random directions across it
-        (gradient,) = torch.autograd.grad(critic(image[None].requires_grad_()).sum(), image)
+    for image in x:  # the slope of the score along its gradient, by differences
+        image = image.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(critic(image[None]).sum(), image)
         along = gradient / gradient.norm()
         slopes.append((critic((image + step * along)[None]) - critic((image - step * along)[None])) / (2 * step))
     expected = (torch.cat(slopes) - 1).square().mean().item()
@@ -139,8 +140,9 @@ def test_the_penalty_has_the_same_value_without_gradients():
 def test_the_r1_penalty_is_the_mean_squared_slope_and_has_exact_weight_gradients(kind):
     critic, real = CRITICS[kind]().double(), torch.randn(4, 1, 28, 28, dtype=torch.float64)
     slopes = [torch.autograd.grad(critic(x[None]).sum(), x)[0].norm() for x in real.clone().requires_grad_().unbind()]
+    penalty = gan.r1_penalty(critic, real)
     with torch.no_grad():
-        penalty = gan.r1_penalty(critic, real)
+        assert gan.r1_penalty(critic, real) == penalty
     assert penalty.item() == pytest.approx(torch.stack(slopes).square().mean().item())
     weight, step = next(critic.parameters()), 1e-9  # hardly a kink is crossed
     (gradient,) = torch.autograd.grad(penalty, weight)
