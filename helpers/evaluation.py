@@ -19,9 +19,14 @@ from helpers.config import Count, CountOrZero, Nonnegative, configuration
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
 NAMES = {  # the names of the scores in tables
-    "frechet": "Fréchet", "kernel": "kernel × 1000", "precision": "precision", "recall": "recall",
-    "density": "density", "coverage": "coverage", "class_kl": "class KL",
-}  # fmt: skip
+    "frechet": "Fréchet",
+    "kernel": "kernel × 1000",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "class_kl": "class KL",
+}
 
 
 class Classifier(nn.Module):
@@ -30,10 +35,18 @@ class Classifier(nn.Module):
     def __init__(self, channels: int = 16):
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(1, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(channels, 2 * channels, 3, padding=1), nn.BatchNorm2d(2 * channels), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(2 * channels * 49, 64), nn.ReLU(),
-        )  # fmt: skip
+            nn.Conv2d(1, channels, 3, padding=1),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(channels, 2 * channels, 3, padding=1),
+            nn.BatchNorm2d(2 * channels),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(2 * channels * 49, 64),
+            nn.ReLU(),
+        )
         self.head = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
