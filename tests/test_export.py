@@ -129,11 +129,15 @@ def test_what_is_wide_scrolls_in_a_box_of_its_own(tab, width: int) -> None:
 def test_the_film_moves_by_keys(tab) -> None:
     slider, picture = tab.get_by_role("slider").first, tab.locator(".film .strip > div").first
     slider.focus()
-    assert np.abs(ink(picture) - 0.5).max() < 0.02, "it begins in the middle"
+
+    def seen() -> np.ndarray:
+        return ink(picture)[8:-8, 8:-8]  # the edge may share a pixel of the screen with the paper
+
+    assert np.abs(seen() - 0.5).max() < 0.02, "it begins in the middle"
     tab.keyboard.press("Home")
-    assert ink(picture).min() > 0.98
+    assert seen().max() < 0.02, "paper"
     tab.keyboard.press("End")
-    assert ink(picture).max() < 0.02 and tab.complaints == []
+    assert seen().min() > 0.98 and tab.complaints == [], "ink"
 
 
 def make_pdf(notebook: NotebookNode, folder: Path) -> None:
