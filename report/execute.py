@@ -307,7 +307,7 @@ def run(source: Path, target: Path, parameters: dict) -> None:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a Ctrl-C leaves behind is no news
     os.environ |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PLATFORM_DIRS": "1"}  # both silence start-up notes
     warnings.simplefilter("ignore")
-    options = {"kernel_name": "python3", "progress_bar": False, "cwd": str(source.parent)}
+    options = {"kernel_name": "python3", "language": "python", "progress_bar": False, "cwd": str(source.parent)}
     options |= {"extra_arguments": ["--IPKernelApp.log_level=CRITICAL"], "config": Config(KernelManager=_connection())}
     try:
         papermill.execute_notebook(str(source), str(target), parameters, **options)

@@ -8,12 +8,12 @@ import execute
 import pytest
 from conftest import Workshop
 
-LONG = "def f(x):\n    return " + " + ".join(["x"] * 24) + "  # β of a line of 120 characters, its END"
+LONG = "def f(x):\n    return " + " + ".join(["x"] * 17) + "  # β in a line of 120 characters, its END"
 CELLS = (
     "from helpers.show import figures, latex\nfigures.use_style()",
     f"from pathlib import Path\nimport sys\nPath('long_line.py').write_text({LONG!r})\n"
     "sys.path.insert(0, '.')\nimport long_line\npublish.source(long_line.f)",
-    "publish.check('χ² of β', 1, 1, 0)\npublish.say('The *χ²* of **β** ✓.')",
+    "publish.check('χ² of β', 1, 1, 0)\npublish.say('The *χ²* of **β** ✓ ⚠.')",
 )
 
 

@@ -10,8 +10,8 @@ SETTINGS = r"""<div hidden>
 \fvset{fontsize=\fontsize{7}{8.5}\selectfont}
 \IfFontExistsTF{DejaVu Sans Mono}{\newfontfamily\widemono{DejaVu Sans Mono}[NFSSFamily=widemono,Scale=0.9]%
   \renewcommand{\ttdefault}{widemono}}{}
-\IfFontExistsTF{DejaVu Serif}{\newfontfamily\wideserif{DejaVu Serif}[NFSSFamily=wideserif,Scale=0.9,
-  ItalicFont=DejaVu Serif,ItalicFeatures={FakeSlant=0.2}]\renewcommand{\rmdefault}{wideserif}\normalfont}{}
+\IfFontExistsTF{DejaVu Sans}{\newfontfamily\widesans{DejaVu Sans}[NFSSFamily=widesans,Scale=0.9,
+  ItalicFont=DejaVu Sans,ItalicFeatures={FakeSlant=0.2}]\renewcommand{\rmdefault}{widesans}\normalfont}{}
 ```
 
 </div>"""
