@@ -170,3 +170,9 @@ def histories(runs: Iterable[Trained], *keys: str) -> pd.DataFrame:
         table = pd.DataFrame({key: pd.Series(run.curve(key), dtype=float) for key in keys})
         tables.append(table.rename_axis("epoch").reset_index().assign(seed=run.record["seed"]))
     return pd.concat(tables, ignore_index=True)
+
+
+def mean_bars(ax: Axes, frame: pd.DataFrame, x: str, y: str) -> None:
+    """Over the points of the groups y of a tidy table, the mean of x in each group, with a bar of one standard error."""
+    look = {"marker": "|", "markersize": 9, "linestyle": "none", "err_kws": {"linewidth": 1.2}}
+    sns.pointplot(frame, x=x, y=y, color=COLOURS["theory"], errorbar="se", **look, ax=ax)
