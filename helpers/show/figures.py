@@ -173,6 +173,6 @@ def histories(runs: Iterable[Trained], *keys: str) -> pd.DataFrame:
 
 
 def mean_bars(ax: Axes, frame: pd.DataFrame, x: str, y: str) -> None:
-    """Over the points of the groups y of a tidy table, the mean of x in each group, with a bar of one standard error."""
+    """Over the points of the groups y of a tidy table, the mean of x in each group ± one standard error."""
     look = {"marker": "|", "markersize": 9, "linestyle": "none", "err_kws": {"linewidth": 1.2}}
     sns.pointplot(frame, x=x, y=y, color=COLOURS["theory"], errorbar="se", **look, ax=ax)
