@@ -55,8 +55,9 @@ def one_thread() -> Iterator[None]:
 def training_threads() -> contextlib.AbstractContextManager:
     """A context in which networks are trained: with one CPU thread, or with $OMP_NUM_THREADS if it is set.
 
-    The networks here are small. On an idle machine of two cores a second thread saves little, and beside other programs
-    waiting for it makes a step several times slower.
+    The networks here are small. A second thread saves up to half of the time on an idle machine, but beside other
+    programs the threads wait for each other, and a step may take twenty times as long. With one thread a seed also
+    gives the same numbers whatever the number of cores.
     """
     return contextlib.nullcontext() if os.environ.get("OMP_NUM_THREADS") else one_thread()
 

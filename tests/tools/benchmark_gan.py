@@ -1,6 +1,6 @@
 """Our training loop against the plain one of PyTorch tutorials, images a second: `make benchmark`.
 
-Both train the same fully connected networks, one critic step to one generator step, on every core, in turns. The plain
+Both train the same fully connected networks, one critic step to one generator step, on one thread, in turns. The plain
 loop is the usual one: a DataLoader with transforms, batches of 64, float32, the penalty by double differentiation.
 """
 
@@ -77,6 +77,7 @@ def our_seconds(loss: str, batch: int, images: int = IMAGES) -> float:
 
 
 def main() -> None:
+    torch.set_num_threads(1)
     loader = DataLoader(Digits(IMAGES), batch_size=64, shuffle=True)
     print(f"{device_name()}. Images a second, median of {ROUNDS} rounds; × the plain loop's.")
     for loss in ("gan", "wgan-gp"):
