@@ -113,3 +113,19 @@ def test_a_figure_survives_plain_tools_with_its_caption_below(shown: list) -> No
 def test_a_shown_source_keeps_the_first_line_of_each_docstring() -> None:
     code = 'class A:\n    """One.\n\n    More.\n    """\n\n    def f(self):\n        return """no\n        docstring"""'
     assert publish._brief(code) == code.replace("\n\n    More.\n    ", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "It is lowest after epoch\n    55. The two losses differ.",
+            "It is lowest after epoch\n55\\. The two losses differ.",
+        ),
+        ("Two steps:\n\n1. one\n2. two", "Two steps:\n\n1. one\n2. two"),
+        ("a\n3.5 and\n7) b", "a\n3.5 and\n7\\) b"),
+    ],
+)
+def test_a_number_at_the_start_of_a_wrapped_line_begins_no_list(shown: list, text: str, expected: str) -> None:
+    publish.say(text)
+    assert shown[-1]["text/markdown"] == expected

@@ -38,12 +38,22 @@ def _publish(data: dict, kind: str, **facts) -> None:
 def _checked(label: str, start: str, caption: str) -> str:
     if not label.startswith(start):
         raise ValueError(f"this label must start with {start!r}, not {label!r}.")
-    return inspect.cleandoc(caption)
+    return _prose(caption)
+
+
+def _prose(text: str) -> str:
+    """Markdown without the indentation of its source, in which no wrapped line that begins with a number is a list."""
+    lines = inspect.cleandoc(text).split("\n")
+    for number in range(1, len(lines)):
+        before = lines[number - 1]
+        if before.strip() and not BLOCK.match(before):
+            lines[number] = re.sub(r"^(\s*\d+)([.)] )", r"\1\\\2", lines[number])
+    return "\n".join(lines)
 
 
 def say(text: str) -> None:
     """Print Markdown prose with computed numbers: `say(f"The rate is {rate:.2f} nats.")`."""
-    _publish({"text/markdown": inspect.cleandoc(text), "text/plain": text}, "prose")
+    _publish({"text/markdown": _prose(text), "text/plain": text}, "prose")
 
 
 def answer(question: str, text: str, brief: str) -> None:
@@ -51,7 +61,7 @@ def answer(question: str, text: str, brief: str) -> None:
 
     text: the complete answer in Markdown. brief: the answer in one or two sentences, for the table on the first page.
     """
-    text, brief = inspect.cleandoc(text), inspect.cleandoc(brief)
+    text, brief = _prose(text), _prose(brief)
     if NOT_CONFIRMED in text and NOT_CONFIRMED not in brief:  # it states the same
         brief = not_confirmed(brief)
     shown = f"> **Answer to {question}.** {text}"
@@ -139,7 +149,7 @@ def film(
     for each frame; fig: a figure with curves along which points move; first: the first frame, the middle one by
     default. See `strips.Film`.
     """
-    caption = inspect.cleandoc(caption)
+    caption = _prose(caption)
     shown = Film(frames, axis, names, fig, curves, first=first)
     facts = {"report": {"kind": "film", "caption": caption}}
     display_live(shown.widget(), shown.page(), caption, facts)
