@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, Strict, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic.dataclasses import dataclass
 
 FORMAT = 2  # a part of every hash, so that a change of what models are can rename them all
@@ -43,15 +43,27 @@ def or_dictionary(cls: type) -> BeforeValidator:
     return BeforeValidator(lambda value: cls(**value) if isinstance(value, dict) else value)
 
 
+def one_of(choices: dict[str, Any]) -> AfterValidator:
+    """An annotation of a setting that must be a key of a dictionary, as it is when the configuration is made."""
+
+    def known(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}, not {value!r}.")
+        return value
+
+    return AfterValidator(known)
+
+
 def _sentence(cls: type, error: ValidationError) -> str:
     """The first error of a validation, as a sentence for the user."""
     first = error.errors()[0]
     if first["type"] == "unexpected_keyword_argument":
         names = ", ".join(field.name for field in dataclasses.fields(cls))
         return f"{cls.__name__} has no setting {first['loc'][-1]!r}: its settings are {names}."
-    if first["type"] == "value_error":
-        return str(first["ctx"]["error"])
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    if first["type"] == "value_error":  # raised by a function of ours
+        said = str(first["ctx"]["error"])
+        return f"{place} {said}" if said.startswith("must be") else said
     if first["type"] == "missing":
         return f"{cls.__name__} needs {place}."
     rule = first["msg"].replace("Input should", "must")

@@ -56,9 +56,11 @@ def echo_cycle(m: Tensor, s: Tensor, depth: int) -> Tensor:
 
 def compose(outer: tuple[Tensor, Tensor], inner: tuple[Tensor, Tensor], length: int) -> tuple[Tensor, Tensor]:
     """Compose two maps (a, b): z ↦ a + b z for each row; the inner one starts `length` rows later."""
-    outer_a, outer_b = outer
-    inner_a, inner_b = (tensor.roll(-length, 0) for tensor in inner)
-    return torch.addcmul(outer_a, outer_b, inner_a), outer_b * inner_b
+    a, b = outer
+    inner_a, inner_b = inner
+    shift = torch.addcmul(a, b, inner_a.roll(-length, 0))
+    scale = b * inner_b.roll(-length, 0)
+    return shift, scale
 
 
 def echo_loop(m: Tensor, s: Tensor, depth: int) -> Tensor:

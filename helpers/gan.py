@@ -13,7 +13,17 @@ from torch import Tensor, nn
 
 from helpers import data, evaluation, path_aware, store
 from helpers.compute import autocast, device
-from helpers.config import AsTuple, Count, CountOrZero, Nonnegative, Share, configuration, or_dictionary
+from helpers.config import (
+    AsTuple,
+    Count,
+    CountOrZero,
+    Nonnegative,
+    Share,
+    config_hash,
+    configuration,
+    one_of,
+    or_dictionary,
+)
 from helpers.evaluation import NEIGHBOURS, ClassifierConfig
 from helpers.networks import CRITICS, GENERATORS, build_generator
 from helpers.provenance import sha256
@@ -34,12 +44,12 @@ def saturating_loss(fake_scores: Tensor) -> Tensor:
     return -F.softplus(fake_scores).mean()
 
 
-def critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """Mean score of generated minus that of real images, scores (B,) (Arjovsky et al. 2017, algorithm 1)."""
     return fake_scores.mean() - real_scores.mean()
 
 
-def wasserstein_loss(fake_scores: Tensor) -> Tensor:
+def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
     """Minus the mean score of generated images, scores (B,): the generator's loss against a critic."""
     return -fake_scores.mean()
 
@@ -47,8 +57,10 @@ def wasserstein_loss(fake_scores: Tensor) -> Tensor:
 def adversarial_losses(kind: str) -> tuple[Callable, Callable]:
     """The losses of critic and generator; looked up when they are called, so that a redefined one takes effect."""
     if kind == "wgan":
-        return critic_loss, wasserstein_loss
-    return discriminator_loss, saturating_loss if kind == "saturating" else generator_loss
+        return wasserstein_critic_loss, wasserstein_generator_loss
+    if kind == "saturating":
+        return discriminator_loss, saturating_loss
+    return discriminator_loss, generator_loss
 
 
 def gradient_penalty(D: nn.Module, real: Tensor, fake: Tensor, rng: torch.Generator | None = None) -> Tensor:
@@ -93,11 +105,13 @@ def random_shift(images: Tensor, size: int, rng: torch.Generator | None = None) 
     """Each image (B, 1, 28, 28) moved by up to `size` pixels both ways (Zhao et al. 2020)."""
     if not size:
         return images
-    rows, columns = torch.randint(2 * size + 1, (2, len(images), 1), generator=rng, device=images.device)
+    down, right = torch.randint(2 * size + 1, (2, len(images), 1), generator=rng, device=images.device)
     pixels = torch.arange(28, device=images.device)
-    number = torch.arange(len(images), device=images.device)
+    image = torch.arange(len(images), device=images.device)[:, None, None]  # (B, 1, 1)
+    row = (down + pixels)[:, :, None]  # (B, 28, 1)
+    column = (right + pixels)[:, None, :]  # (B, 1, 28)
     padded = F.pad(images, (size,) * 4, value=-1.0)
-    return padded[number[:, None, None], 0, (rows + pixels)[:, :, None], (columns + pixels)[:, None, :]].unsqueeze(1)
+    return padded[image, 0, row, column].unsqueeze(1)
 
 
 @configuration
@@ -114,8 +128,8 @@ class GanConfig:
     r1_every: Count = 1  # the R1 penalty is added every r1_every steps, multiplied by r1_every
     shift: CountOrZero = 0  # real and generated images are moved by up to so many pixels before the critic sees them
     ema_decay: Share = 0.999  # of the moving average of the generator's weights, which is the generator kept
-    generator: Literal[tuple(GENERATORS)] = "conv"
-    critic: Literal[tuple(CRITICS)] = "mlp"
+    generator: Annotated[str, one_of(GENERATORS)] = "conv"
+    critic: Annotated[str, one_of(CRITICS)] = "mlp"
     latent_dim: Count = 64
     width: Count = 256
     channels: Annotated[int, Field(ge=2)] = 16
@@ -192,18 +206,21 @@ class GAN:
 
     @property
     def code(self) -> list:
-        """The functions and classes that determine the result, as they are now (see `provenance.code_hash`)."""
-        parts = [GAN.step, GAN.critic_loss, GAN.generator_loss, *adversarial_losses(self.config.loss)]
-        parts += [type(self.G), type(self.D)]
-        if self.config.penalty_weight:
+        """The functions and classes on which the result depends most, as they are now (see `provenance.code_hash`)."""
+        config = self.config
+        parts = [GAN.step, GAN.critic_objective, GAN.set_learning_rate, *adversarial_losses(config.loss)]
+        parts += [type(self.G), type(self.D), take_step, update_average]
+        if config.penalty_weight:
             parts += [gradient_penalty, interpolate, input_gradient]
-        if self.config.r1_weight:
+        if config.r1_weight:
             parts += [r1_penalty, input_gradient]
-        if self.config.shift:
+        if config.shift:
             parts += [random_shift]
+        if config.base:
+            parts += [GAN.begin_epoch, GAN.continue_from]
         if self.encoder is not None:
             parts += [path_aware.Encoder, path_aware.path_losses, path_aware.straight_line_excess]
-            parts += [GAN.path_aware_loss, path_aware.inversion_loss]
+            parts += [path_aware.inversion_loss, path_aware.warm_up, GAN.encoder_step]
         return parts
 
     def continue_from(self, base: store.Trained) -> None:
@@ -238,56 +255,57 @@ class GAN:
 
         number: that of the step in the training. Returns the losses and their terms.
         """
+        config = self.config
         losses = {}
-        z = torch.randn(len(x), self.config.latent_dim, generator=self.rng, device=x.device)
+        z = torch.randn(len(x), config.latent_dim, generator=self.rng, device=x.device)
         with autocast():
-            real = random_shift(x, self.config.shift, self.rng)
-            fake = random_shift(self.G(z), self.config.shift, self.rng)
-            loss = self.critic_loss(real, fake.detach(), number, losses)
-        take_step(loss, self.opt_D)
+            real = random_shift(x, config.shift, self.rng)
+            fake = random_shift(self.G(z), config.shift, self.rng)
+            objective = self.critic_objective(real, fake.detach(), number, losses)
+        take_step(objective, self.opt_D)
 
+        _, loss_of_generator = adversarial_losses(config.loss)
         with autocast():
-            loss = self.generator_loss(fake, losses)
-        if self.encoder is not None:
-            loss = loss + self.path_aware_loss(x, losses)
-        take_step(loss, self.opt_G)
-        update_average(self.G_ema, self.G, self.config.ema_decay, number)
+            losses["generator"] = loss_of_generator(self.D(fake).float())
+        objective = losses["generator"]
+        if self.encoder is not None:  # path-aware training, chapter 8
+            self.encoder_step(x, losses)
+            objective = objective + config.path_weight * losses["path"] + config.inversion_weight * losses["inversion"]
+        take_step(objective, self.opt_G)
+        update_average(self.G_ema, self.G, config.ema_decay, number)
         return {name: value.detach() for name, value in losses.items()}
 
-    def critic_loss(self, real: Tensor, fake: Tensor, number: int, losses: dict[str, Tensor]) -> Tensor:
-        """The critic's loss with its penalties, of images (B, 1, 28, 28); its terms join `losses`."""
+    def critic_objective(self, real: Tensor, fake: Tensor, number: int, losses: dict[str, Tensor]) -> Tensor:
+        """The critic's loss and its penalties, of images (B, 1, 28, 28); the terms join `losses`."""
         config = self.config
         real_scores, fake_scores = self.D(torch.cat([real, fake])).float().chunk(2)
         loss_of_critic, _ = adversarial_losses(config.loss)
-        losses["critic"] = loss = loss_of_critic(real_scores, fake_scores)
+        losses["critic"] = loss_of_critic(real_scores, fake_scores)
+        objective = losses["critic"]
         if config.loss != "wgan":  # the sign of a Wasserstein critic's score means nothing
             losses["accuracy"] = ((real_scores > 0).float().mean() + (fake_scores < 0).float().mean()) / 2
         if config.penalty_weight:
             losses["penalty"] = gradient_penalty(self.D, real, fake.to(real.dtype), self.rng)
-            loss = loss + config.penalty_weight * losses["penalty"]
+            objective = objective + config.penalty_weight * losses["penalty"]
         if config.r1_weight and number % config.r1_every == 0:
             losses["r1"] = r1_penalty(self.D, real)
-            loss = loss + config.r1_weight / 2 * config.r1_every * losses["r1"]
-        return loss
+            objective = objective + config.r1_weight / 2 * config.r1_every * losses["r1"]
+        return objective
 
-    def generator_loss(self, fake: Tensor, losses: dict[str, Tensor]) -> Tensor:
-        """The generator's adversarial loss on its images (B, 1, 28, 28)."""
-        _, loss_of_generator = adversarial_losses(self.config.loss)
-        losses["generator"] = loss_of_generator(self.D(fake).float())
-        return losses["generator"]
-
-    def path_aware_loss(self, x: Tensor, losses: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of path and inversion loss of real images x, after a step of the encoder (chapter 8)."""
+    def encoder_step(self, x: Tensor, losses: dict[str, Tensor]) -> None:
+        """One step of the encoder on real images x; path and inversion loss join `losses`, for the generator's step."""
         with autocast():
             losses["path"], losses["inversion"] = path_aware.path_losses(self.G, self.encoder, x, self.rng)
-        encoder_loss = losses["inversion"] + (losses["path"] if self.config.path_weight else 0.0)
-        take_step(encoder_loss, self.opt_E, retain_graph=True)
-        return self.config.path_weight * losses["path"] + self.config.inversion_weight * losses["inversion"]
+        objective = losses["inversion"]
+        if self.config.path_weight:
+            objective = objective + losses["path"]
+        take_step(objective, self.opt_E, retain_graph=True)
 
     def scores(self, epoch: int) -> dict[str, float]:
         """What the history records of the samples' quality after this epoch, counted from 1, if anything."""
         config = self.config
-        if not config.num_eval_samples or (epoch % config.eval_every and epoch < config.epochs):
+        due = epoch % config.eval_every == 0 or epoch == config.epochs
+        if config.num_eval_samples == 0 or not due:
             return {}
         classifier = evaluation.train_classifier(config.classifier).modules["classifier"]
         images = evaluation.sample(self.G_ema, config.num_eval_samples, config.seed)
@@ -296,31 +314,41 @@ class GAN:
         return evaluation.scores(images, classifier)
 
 
-def train(config: GanConfig, name: str = "own", base: store.Trained | None = None) -> store.Trained:
+def train(config: GanConfig, name: str = "", base: store.Trained | None = None) -> store.Trained:
     """The model with this name and config (modules `config.keep`): loaded if stored, otherwise trained.
 
-    base: a trained model with a generator and a critic, whose training is continued. Raises ValueError if config.base
-    names a base that is not given.
+    name: by default that of the shipped model with this configuration, if there is one, otherwise "own". base: a
+    trained model with a generator and a critic, whose training is continued. Raises ValueError if config.base names a
+    base that is not given.
     """
+    name = name or known_name(config)
     if base:
         config = replace(config, base=base_hash(base))
     elif config.base:
         raise ValueError("base in a configuration is set by `train`: pass the model, train(config, name, base=model).")
+    images = data.mnist("train")[0][: config.images]
     with store.training(name, config, lambda: GAN(config, base)) as run:
+        model = run.model
         for epoch in run.epochs():
-            gan = run.model
-            images = data.mnist("train")[0][: config.images]
-            batches = shuffled_batches(len(images), config.batch_size, gan.rng)
-            gan.begin_epoch(epoch, images)
+            batches = shuffled_batches(len(images), config.batch_size, model.rng)
+            model.begin_epoch(epoch, images)
             losses = defaultdict(list)
             for number, batch in enumerate(batches, start=epoch * len(batches)):
-                gan.set_learning_rate(1 - number / len(batches) / config.epochs)
-                for key, value in gan.step(images[batch], number).items():
+                model.set_learning_rate(1 - number / len(batches) / config.epochs)
+                for key, value in model.step(images[batch], number).items():
                     losses[key].append(value)
-            gan.film.record(gan.G_ema.eval(), epoch)
+            model.film.record(model.G_ema.eval(), epoch)
             means = {key: sum(values) / len(values) for key, values in losses.items()}
-            run.log(means | gan.scores(epoch + 1))
+            run.log(means | model.scores(epoch + 1))
     return run.trained
+
+
+def known_name(config: GanConfig) -> str:
+    """The name in CONFIGS of a configuration, whatever its seed, or "own"."""
+    for name, known in CONFIGS.items():
+        if config_hash(replace(known, seed=config.seed)) == config_hash(config):
+            return name
+    return "own"
 
 
 def base_hash(base: store.Trained) -> str:
@@ -346,9 +374,11 @@ def take_step(loss: Tensor, optimizer: torch.optim.Optimizer, retain_graph: bool
 @torch.no_grad()
 def update_average(average: nn.Module, current: nn.Module, decay: float, updates: int) -> None:
     """Move the averaged weights and BatchNorm statistics towards the current ones, faster in the first updates."""
-    mine = [tensor for tensor in average.state_dict().values() if tensor.is_floating_point()]
-    theirs = [tensor for tensor in current.state_dict().values() if tensor.is_floating_point()]
-    torch._foreach_lerp_(mine, theirs, 1 - min(decay, (1 + updates) / (10 + updates)))
+    share = 1 - min(decay, (1 + updates) / (10 + updates))
+    latest = current.state_dict()
+    for name, tensor in average.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.lerp_(latest[name], share)
 
 
 class SampleHistory(nn.Module):

@@ -49,8 +49,15 @@ def origin(model: Any) -> dict[str, str]:
 
 
 def code_hash(parts: Sequence[Callable | type]) -> str:
-    """Twelve digits that change when the syntax of a function or class changes, not with comments or its docstring."""
-    return hashlib.sha256(json.dumps([_syntax_of(part) for part in parts]).encode()).hexdigest()[:12]
+    """Twelve digits that change when the syntax of a function or class changes, not with comments or its docstring.
+
+    Of a class its base classes count, too, but not those of torch.
+    """
+    whole = []
+    for part in parts:
+        classes = part.__mro__ if isinstance(part, type) else [part]
+        whole += [one for one in classes if one.__module__.split(".")[0] not in ("torch", "builtins")]
+    return hashlib.sha256(json.dumps([_syntax_of(part) for part in whole]).encode()).hexdigest()[:12]
 
 
 def _syntax_of(part: Callable | type) -> list:

@@ -65,6 +65,7 @@ class Run:
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     trained: Trained | None = None
+    loaded: Path | None = None  # the file that `trained` was loaded from
 
     @property
     def total(self) -> int:
@@ -80,7 +81,8 @@ class Run:
         self._load_checkpoint()
         saved = time.monotonic()
         done = len(self.history)
-        bar = tqdm(range(done, self.total), self.name, self.total, initial=done, unit="epoch")
+        remaining = range(done, self.total)
+        bar = tqdm(remaining, desc=self.name, total=self.total, initial=done, unit="epoch")
         for epoch in bar:
             begin = time.monotonic()
             nn.ModuleDict(networks(self.model)).train()
@@ -116,6 +118,7 @@ class Run:
             modules = nn.ModuleDict(self.model.kept)
             modules.eval().requires_grad_(False)
             self.trained = Trained(self.model.kept, record)
+            self.loaded = path
             _note_use(path.stem, record)
             return
 
@@ -123,14 +126,18 @@ class Run:
         """Copy the tensors of a file into the kept modules; False if the file does not have all of these."""
         config = entries(self.config)
         with refusing_damage(path):
-            if any(config.get(key, value) != value for key, value in record["config"].items() if key != "keep"):
-                raise ValueError("the record describes another configuration than its name says")
+            for key, value in record["config"].items():
+                if key in config and key != "keep" and config[key] != value:  # a setting may have been given up since
+                    raise ValueError("the record describes another configuration than its name says")
             wanted = {name for name, module in self.model.kept.items() if module.state_dict()}
             if not wanted <= {name.split(".")[0] for name in tensors}:
                 return False
             for name, module in self.model.kept.items():
-                start = f"{name}."
-                module.load_state_dict({k.removeprefix(start): t for k, t in tensors.items() if k.startswith(start)})
+                own = {}
+                for key, tensor in tensors.items():
+                    if key.startswith(f"{name}."):
+                        own[key.removeprefix(f"{name}.")] = tensor
+                module.load_state_dict(own)
         return True
 
     def _save_model(self) -> None:
@@ -173,12 +180,16 @@ class Run:
             "rng": rng and rng.get_state(),
             "history": self.history,
             "seconds": self.seconds,
+            "origin": origin(self.model),
         }
         text = json.dumps(state, default=refer)  # this fills tensors
         write_atomically(self.path.with_suffix(".partial"), save(tensors, {"state": text}))
 
     def _load_checkpoint(self) -> None:
-        """Continue from the checkpoint, if there is one. Raises ValueError if it is damaged."""
+        """Continue from the checkpoint, if there is one.
+
+        Raises ValueError if it is damaged, or if losses, networks, training step or data have changed since.
+        """
         path = self.path.with_suffix(".partial")
         if not path.is_file():
             return
@@ -187,9 +198,11 @@ class Run:
                 text = file.metadata()["state"]
             tensors = load_file(path, device=str(device()))
             state = json.loads(text, object_hook=lambda item: tensors[item[AT]] if AT in item else item)
-            self._restore(state)
         except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged ({error}): delete it to start this training anew.") from None
+        if changed := changes_since(state.get("origin", {}), origin(self.model)):
+            raise ValueError(f"{path} is half a training with other {changed}: delete it to start this training anew.")
+        self._restore(state)
         tqdm.write(f"{self.name}: going on after epoch {len(self.history)} of {self.total}.")
 
     def _restore(self, state: dict) -> None:
@@ -200,10 +213,7 @@ class Run:
             saved = state["optimizers"][key]
             saved["state"] = {int(index): slots for index, slots in saved["state"].items()}  # JSON's keys are text
             optimizer.load_state_dict(saved)
-            for weight, slots in optimizer.state.items():  # in the weight's memory layout: fused steps rely on it
-                for name, slot in slots.items():
-                    if slot.shape == weight.shape:
-                        slots[name] = torch.empty_like(weight).copy_(slot)
+            match_layout(optimizer)
         torch.set_rng_state(state["torch_rng"].cpu())
         if state["rng"] is not None:
             self.model.rng.set_state(state["rng"].cpu())
@@ -224,7 +234,7 @@ def training(name: str, config: Any, start: Callable[[], Any]) -> Iterator[Run]:
     changes the result. Its setting `keep` does not: if it is empty or false, the model is a record without networks.
     start: builds the model on the device, an object whose attributes are networks, optimisers and a torch.Generator
     `rng`; `kept` names the modules that are stored, and `code` and `data`, if there are any, are the functions and
-    classes, and the hash of the data, that determine the result (see `warn_of_changes`). In `start` and in the block,
+    classes, and the hash of the data, that determine the result (see `changes_since`). In `start` and in the block,
     torch's random numbers begin at the config's seed; the caller's generator is unchanged. Another process that needs
     the same model waits until it is finished.
     $RETRAIN_SINCE (seconds since 1970): models finished before it are retrained, records only if $RETRAIN is "all".
@@ -254,6 +264,14 @@ def training(name: str, config: Any, start: Callable[[], Any]) -> Iterator[Run]:
         else:
             run._save_model()
             run._load_model()
+
+
+def match_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Give what an optimiser remembers of each weight the weight's memory layout, on which fused steps rely."""
+    for weight, slots in optimizer.state.items():
+        for name, slot in slots.items():
+            if slot.shape == weight.shape:
+                slots[name] = torch.empty_like(weight).copy_(slot)
 
 
 def networks(model: Any) -> dict[str, nn.Module]:
@@ -322,16 +340,23 @@ def refusing_damage(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} is damaged ({reason}): {repair}.") from None
 
 
-_said: set[str] = set()  # what was said of loaded models in this process, once each
+_said: set[str] = set()  # the models that were said to be loaded in this process, once each
 _together: list[tuple[str, dict]] | None = None  # within `train_all`, the models loaded, which are then named together
 
 
 def say_loaded(run: Run) -> None:
-    """Print once which stored model was loaded, when it was trained, how long that took, and how to train it anew."""
+    """Print once which stored model was loaded, when it was trained, how long that took, and how to train it anew.
+
+    Each time, print whether the present code or data differ from those that it was trained with.
+    """
     record = run.trained.record
-    path = find(run.path.name)
+    path = run.loaded
     place = os.path.relpath(path, ROOT) if path.is_relative_to(ROOT) else str(path)
-    warn_of_changes(run, place)
+    if changed := changes_since(record, origin(run.model)):
+        print(
+            f"Note: {place} was trained with other {changed} than the present ones; its stored weights were loaded. "
+            f"Delete the file, or change the seed or the name, to train with the present ones."
+        )
     if path.stem in _said:
         return
     _said.add(path.stem)
@@ -342,20 +367,11 @@ def say_loaded(run: Run) -> None:
     print(f"Loaded {place}, trained on {day} in {duration(record['seconds'])}; delete it to train the model anew.")
 
 
-def warn_of_changes(run: Run, place: str) -> None:
-    """Print a sentence if the present code or data differ from those that the stored model was trained with."""
-    present = origin(run.model)
-    stored = run.trained.record
-    changed = {"code": "losses, networks or training step", "data": "training data"}
-    for key, what in changed.items():
-        if key in present and key in stored and present[key] != stored[key]:
-            sentence = (
-                f"Note: {place} was trained with other {what} than the present ones: its stored weights were loaded; "
-                f"delete the file, or change the seed or the name, to train with the present ones."
-            )
-            if sentence not in _said:
-                _said.add(sentence)
-                print(sentence)
+def changes_since(before: dict, present: dict) -> str:
+    """What differs between a record, or a checkpoint's origin, and the present `origin`, in words; "" if nothing."""
+    names = {"code": "losses, networks or training step", "data": "training data"}
+    changed = [name for key, name in names.items() if key in before and before[key] != present.get(key)]
+    return " and ".join(changed)
 
 
 def duration(seconds: float) -> str:

@@ -241,17 +241,36 @@ def double(x):
     return 2 * x
 
 
-def test_code_that_was_changed_since_the_training_is_named_once(folder, capsys, monkeypatch):
+def test_code_that_was_changed_since_the_training_is_named(folder, capsys, monkeypatch):
     regression(code=[double])
     capsys.readouterr()
     regression(code=[double])
     first = capsys.readouterr().out
     assert "Note" not in first and "Loaded" in first and "delete it to train" in first
-    regression(code=[lambda x: 3 * x])
-    second = capsys.readouterr().out
-    assert second.count("trained with other losses, networks or training step") == 1 and "Loaded" not in second
-    regression(code=[lambda x: 3 * x])
-    assert not capsys.readouterr().out
+    for factor in (3, 4, 4):  # each time
+        regression(code=[lambda x, k=factor: k * x])
+        second = capsys.readouterr().out
+        assert second.count("trained with other losses, networks or training step") == 1 and "Loaded" not in second
+
+
+class Base:
+    def value(self):
+        return 1
+
+
+class Derived(Base):
+    pass
+
+
+class Other:
+    def value(self):
+        return 2
+
+
+def test_the_hash_of_a_class_covers_its_base_classes(monkeypatch):
+    before = provenance.code_hash([Derived])
+    monkeypatch.setattr(Derived, "__bases__", (Other,))
+    assert provenance.code_hash([Derived]) != before
 
 
 def test_the_hash_of_code_follows_its_syntax_alone():
