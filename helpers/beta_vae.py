@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from helpers import data, store
 from helpers.compute import device
 from helpers.config import AsTuple, Count, CountOrZero, Nonnegative, Positive, configuration, or_dictionary
-from helpers.echo import echo_depth, echo_rate, echo_sample
+from helpers.echo import compose, echo_cycle, echo_depth, echo_rate, echo_sample
 
 
 @configuration
@@ -195,7 +195,7 @@ class Sweep:
             self.kept["autoencoders"] = self.autoencoders
         self.code = [type(self.autoencoders), BetaVAE, Dense, mlp, sweep_step]
         if config.echo:
-            self.code += [echo_sample, echo_rate, echo_depth]
+            self.code += [echo_sample, echo_cycle, compose, echo_rate, echo_depth]
         self.data = data.fingerprint("train")
 
 
