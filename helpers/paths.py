@@ -357,8 +357,8 @@ def only_path(geodesic: Geodesic) -> Geodesic:
 
 
 def regrid(path: Tensor, points: int) -> Tensor:
-    """Polylines (P, T + 1, d) on another number of points, at the same times."""
-    return constant_speed(path, torch.ones_like(path[:, 1:, 0]), points)
+    """Polylines (…, T + 1, d) on another number of points, at the same times."""
+    return constant_speed(path, torch.ones_like(path[..., 1:, 0]), points)
 
 
 def deviation(density: Tensor) -> Tensor:
