@@ -122,7 +122,8 @@ def newton(generator: nn.Module, x: Tensor, z: Tensor, prior: float, width: floa
     image x (D,) and code z (d,), both in double precision. A unit lies on its kink where its input is within `width`
     of 0, in units of the code. Returns the certificate of the last code.
     """
-    slopes = forward_with_slopes(generator, z[None])[1][0].clone()
+    _, taken, _ = forward_with_slopes(generator, z[None])
+    slopes = taken[0].clone()  # (K,)
     piece = affine_piece(generator, slopes, z)
     at_kink = (piece.A @ z + piece.a).abs() <= width * piece.A.norm(dim=1)
     for _ in range(iterations):

@@ -27,7 +27,9 @@ def device_name() -> str:
         return torch.cuda.get_device_name()
     info, threads = Path("/proc/cpuinfo"), torch.get_num_threads()
     model = re.search(r"^model name\s*: (.+)$", info.read_text() if info.exists() else "", re.MULTILINE)
-    return f"{model[1].strip() if model else platform.machine()}, {threads} thread{'s' * (threads > 1)}"
+    name = model[1].strip() if model else platform.machine()
+    unit = "threads" if threads > 1 else "thread"
+    return f"{name}, {threads} {unit}"
 
 
 def autocast() -> torch.autocast:

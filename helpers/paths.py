@@ -60,15 +60,24 @@ def require_codes(z_a: Tensor, z_b: Tensor) -> tuple[Tensor, Tensor]:
 
 def constant_speed(path: Tensor, speed: Tensor, points: int) -> Tensor:
     """The polyline (…, T + 1, d) with nodes at equal shares of its length; speed (…, T): √density on its segments."""
-    lengths = speed.double() + speed.sum(-1, keepdim=True) * 1e-12 + 1e-300  # lest a segment have no length
-    reached = F.pad(lengths.cumsum(-1), (1, 0))
-    share = torch.linspace(0, 1, points, dtype=torch.float64, device=path.device) * reached[..., -1:]
-    segment = (torch.searchsorted(reached, share, right=True) - 1).clamp(0, lengths.shape[-1] - 1)
-    within = (share - reached.gather(-1, segment)) / lengths.gather(-1, segment)
-    index = segment.unsqueeze(-1).expand(*segment.shape, path.shape[-1])
-    begin, end = path.gather(-2, index), path.gather(-2, index + 1)
-    inner = torch.lerp(begin, end, within.clamp(0, 1).unsqueeze(-1).to(path.dtype))[..., 1:-1, :]
+    lengths = speed.double() + speed.sum(-1, keepdim=True) * 1e-12 + 1e-300  # (…, T), lest a segment have no length
+    reached = F.pad(lengths.cumsum(-1), (1, 0))  # (…, T + 1): the length from the start to each old node
+    share = torch.linspace(0, 1, points, dtype=torch.float64, device=path.device)
+    wanted = share * reached[..., -1:]  # (…, points): the length from the start to each new node
+    segment = torch.searchsorted(reached, wanted, right=True) - 1  # (…, points): begins at the last old node before it
+    segment = segment.clamp(0, lengths.shape[-1] - 1)
+    within = (wanted - reached.gather(-1, segment)) / lengths.gather(-1, segment)  # the fraction of that segment
+    inner = interpolate(path, segment, within)[..., 1:-1, :]
     return torch.cat([path[..., :1, :], inner, path[..., -1:, :]], -2)  # the ends to the last bit
+
+
+def interpolate(path: Tensor, segment: Tensor, within: Tensor) -> Tensor:
+    """Points (…, N, d) of polylines (…, T + 1, d) at a fraction `within` (…, N) in [0, 1] of the segments (…, N)."""
+    index = segment.unsqueeze(-1).expand(*segment.shape, path.shape[-1])  # (…, N, d), as `gather` needs
+    begin = path.gather(-2, index)
+    end = path.gather(-2, index + 1)
+    weight = within.clamp(0, 1).unsqueeze(-1).to(path.dtype)  # (…, N, 1)
+    return torch.lerp(begin, end, weight)
 
 
 def decode(generator: Decode, z: Tensor) -> Tensor:
@@ -303,11 +312,7 @@ def better_start(density: Density, begin: Tensor, end: Tensor, points: int, eval
     pairs = torch.arange(len(begin), device=begin.device)
     grid = min(points, COARSE)
     both = torch.cat([linear_path(begin, end, grid), slerp(begin, end, grid)])  # row r joins pair r mod P
-
-    def coarse_density(path: Tensor, rows: Tensor) -> Tensor:
-        return density(path, rows % len(pairs))
-
-    rough = descend(coarse_density, both, sine_basis(grid - 1), evaluations, 1e-4)
+    rough = descend(density_of(density, pairs.repeat(2)), both, sine_basis(grid - 1), evaluations, 1e-4)
     start = rough.value.reshape(2, -1).argmin(0)
     path = rough.x[start * len(pairs) + pairs]
     if grid != points:
@@ -323,17 +328,23 @@ def refine(density: Density, coarse: Descent, evaluations: int, change: float) -
     moving = torch.arange(len(path), device=path.device)
     while len(moving) and path.shape[1] < FINEST:
         path = regrid(path, 2 * path.shape[1] - 1)
-
-        def moving_density(part: Tensor, rows: Tensor, moving: Tensor = moving) -> Tensor:
-            return density(part, moving[rows])
-
-        finer = descend(moving_density, path[moving], sine_basis(path.shape[1] - 1), evaluations, 1e-7)
+        basis = sine_basis(path.shape[1] - 1)
+        finer = descend(density_of(density, moving), path[moving], basis, evaluations, 1e-7)
         moved = (finer.value / energy[moving] - 1).abs() > change
         path[moving] = finer.x
         energy[moving] = finer.value
         gradient[moving] = finer.gradient.norm(dim=1)
         moving = moving[moved]
     return Descent(path, energy, gradient)
+
+
+def density_of(density: Density, pairs: Tensor) -> Density:
+    """The density of paths of which row r joins the pair pairs[r]."""
+
+    def of_rows(path: Tensor, rows: Tensor) -> Tensor:
+        return density(path, pairs[rows])
+
+    return of_rows
 
 
 def at_constant_speed(density: Density, path: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -357,8 +368,8 @@ def only_path(geodesic: Geodesic) -> Geodesic:
 
 
 def regrid(path: Tensor, points: int) -> Tensor:
-    """Polylines (P, T + 1, d) on another number of points, at the same times."""
-    return constant_speed(path, torch.ones_like(path[:, 1:, 0]), points)
+    """Polylines (…, T + 1, d) on another number of points, at the same times."""
+    return constant_speed(path, torch.ones_like(path[..., 1:, 0]), points)
 
 
 def deviation(density: Tensor) -> Tensor:

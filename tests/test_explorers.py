@@ -6,9 +6,10 @@ import re
 import numpy as np
 import pytest
 import torch
+from ipywidgets import Checkbox
 from PIL import Image
 from test_films import Ends
-from test_strips import ink, names, sheets, shown  # noqa: F401
+from test_strips import ink, sheets, shown, texts  # noqa: F401
 from torch import nn
 
 from helpers.evaluation import Classifier
@@ -61,7 +62,7 @@ def test_a_saved_latent_explorer_shows_its_first_sample_along_each_direction(gen
     explorer = explorers.LatentExplorer(generator, count=2, limit=3.0)
     first, second = sheets(explorer.saved)
     explorer.steps[1].value = -3.0
-    assert len(names(explorer.saved)[0]) == 13 and (second[:28] == picture(explorer)).all()
+    assert len(texts(explorer.saved)[0]) == 13 and (second[:28] == picture(explorer)).all()
     assert (first[6 * 28 : 7 * 28] == second[6 * 28 : 7 * 28]).all() and (first[-28:] != second[-28:]).any()
     explorer._ipython_display_()
     (film, _), (widget, _) = shown
@@ -80,20 +81,20 @@ def test_principal_directions_change_the_image_most(generator: nn.Module) -> Non
 def test_inversion_explorer_shows_descents_and_certified_minima(generator: nn.Module) -> None:
     images = torch.rand(2, 1, 28, 28) * 2 - 1
     explorer = explorers.InversionExplorer({"GAN": generator}, images, {"GAN": Ends}, 0)
-    (descents,), (minima,) = sheets(explorer.search.html), sheets(explorer.minima.html)
-    (steps,), (facts,) = names(explorer.search.html), names(explorer.minima.html)
+    (descents,), (minima,) = sheets(explorer.descent_strips.html), sheets(explorer.minima_strips.html)
+    (steps,), (facts,) = texts(explorer.descent_strips.html), texts(explorer.minima_strips.html)
     ends = torch.cat(list(generator(Ends.z[0])[:, 0]), 1)
     assert (descents[-28:] == ink(ends)).all() and steps[-1] == "end points"
     assert facts[0].startswith("1 of 2: smooth minimum") and "loss 1.00" in facts[0] and "kink minimum" in facts[1]
     assert (minima[:28, :28] == ink(images[0, 0])).all()
     assert (minima[:28, 28:56] == ink(generator(Ends.z[0, 1:2])[0, 0])).all()
     assert (minima[28:, 28:56] == ink(generator(Ends.z[0, :1])[0, 0])).all()
-    assert explorer.search.html.count("data-places") == 3 and names(explorer.saved) == [steps, facts]
+    assert explorer.descent_strips.html.count("data-places") == 3 and texts(explorer.saved) == [steps, facts]
     said = []
     explorer.status.observe(lambda change: said.append(change.new), "value")
     explorer.digit.value = 1
-    assert names(explorer.minima.html) == [["no end point is certified"]]
-    assert explorer.minima_player.children[1].max == 0 and "seconds" in said[0] and said[-1] == ""
+    assert texts(explorer.minima_strips.html) == [["no end point is certified"]]
+    assert explorer.minima_player.slider.max == 0 and "seconds" in said[0] and said[-1] == ""
 
 
 def test_inversion_explorer_says_what_failed(generator: nn.Module) -> None:
@@ -118,35 +119,51 @@ def test_path_explorer_shows_the_frames_of_a_known_pair_both_ways(two_pairs: tup
     for kind, path in routes.items():
         explorer.kind.value = kind
         for ends, way in (((1, 3), path[1]), ((3, 1), path[1].flip(0))):
-            explorer.start.value, explorer.end.value = ends
+            explorer.from_menu.value, explorer.to_menu.value = ends
             assert (sheets(explorer.strips.html)[1].reshape(5, 28, 28) == ink(generator(way)[:, 0])).all()
-        assert names(explorer.strips.html)[0][2].startswith("t = 0.50")
+        assert texts(explorer.strips.html)[0][2].startswith("t = 0.50")
         places.add(tuple(re.findall(r'data-places="([^"]+)"', explorer.strips.html)))
     assert len(places) == 4 and all(len(of_path) == 3 for of_path in places)
 
 
 def test_path_explorer_begins_in_the_middle_of_a_path_and_its_film_stands_for_it(two_pairs: tuple) -> None:
     explorer, _ = two_pairs
-    assert explorer.strips.frame == explorer.player.children[1].value == 2 and explorer.strips.html in explorer.saved
+    assert explorer.strips.frame == explorer.player.slider.value == 2 and explorer.strips.html in explorer.saved
+
+
+def test_a_control_that_a_subclass_adds_is_there_when_its_first_film_is_drawn(generator: nn.Module) -> None:
+    class Reversible(explorers.PathExplorer):
+        def build_controls(self, to: int) -> None:
+            super().build_controls(to)
+            self.backwards = Checkbox(True)
+            self.controls.children += (self.backwards,)
+
+        def routes(self) -> dict[str, torch.Tensor]:
+            return {kind: path.flip(0) if self.backwards.value else path for kind, path in super().routes().items()}
+
+    x = torch.rand(2, 1, 1, 28, 28) * 2 - 1
+    path = torch.randn(1, 5, 8)
+    explorer = Reversible(["GAN"], {"GAN": generator}.get, Classifier(4).eval(), *x, {"GAN": {"slerp": path}})
+    assert (sheets(explorer.strips.html)[1].reshape(5, 28, 28) == ink(generator(path[0].flip(0))[:, 0])).all()
 
 
 def test_path_explorer_computes_an_unknown_pair_and_says_what_failed(two_pairs: tuple, monkeypatch) -> None:
     explorer, _ = two_pairs
     monkeypatch.setattr(explorers, "POINTS", 5)
     explorer.model.value = "other"
-    explorer.start.value = explorer.end.value = 2
+    explorer.from_menu.value = explorer.to_menu.value = 2
     explorer.compute.click()
     assert "two different images" in explorer.status.value and explorer.strips.html == ""
-    explorer.end.value = 0
+    explorer.to_menu.value = 0
     assert "press the button" in explorer.status.value
     said = []
     explorer.status.observe(lambda change: said.append(change.new), "value")
     explorer.compute.click()
-    assert "Computing" in said[0] and said[-1] == "" and names(explorer.strips.html)[0][-1].startswith("t = 1.00")
-    explorer.start.value = 1
-    explorer.start.value, explorer.end.value = 0, 2
+    assert "Computing" in said[0] and said[-1] == "" and texts(explorer.strips.html)[0][-1].startswith("t = 1.00")
+    explorer.from_menu.value = 1
+    explorer.from_menu.value, explorer.to_menu.value = 0, 2
     explorer.kind.value = "pullback"
-    assert names(explorer.strips.html), "the way back is known, too"
+    assert texts(explorer.strips.html), "the way back is known, too"
     explorer.model.value = "broken"
     explorer.compute.click()
     assert "This failed" in explorer.status.value and explorer.strips.html == ""

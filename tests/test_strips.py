@@ -1,4 +1,4 @@
-"""Films: every pixel, name and point of every frame is in the HTML, at the first frame; sliders move a `Strips`."""
+"""Films: every pixel, text and point of every frame is in the HTML, at the first frame; sliders move a `Strips`."""
 
 import base64
 import html
@@ -23,9 +23,9 @@ def sheets(shown: str) -> list[np.ndarray]:
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(code)))) for code in codes]
 
 
-def names(shown: str) -> list[list[str]]:
+def texts(shown: str) -> list[list[str]]:
     """For each film in HTML what its frames are called."""
-    return [json.loads(html.unescape(code)) for code in re.findall(r'data-names="([^"]+)"', shown)]
+    return [json.loads(html.unescape(code)) for code in re.findall(r'data-texts="([^"]+)"', shown)]
 
 
 def ink(images: torch.Tensor) -> np.ndarray:
@@ -35,24 +35,24 @@ def ink(images: torch.Tensor) -> np.ndarray:
 
 def test_a_sheet_holds_every_pixel_frame_below_frame() -> None:
     images = torch.rand(2, 3, 4, 28, 28) * 2.2 - 1.1  # beyond [−1, 1] it is as dark or light as can be
-    one_row, rows = sheets(Film({"one row": images[:, 0], "rows": images}).frames)
+    one_row, rows = sheets(Film({"one row": images[:, 0], "rows": images}).html)
     assert (one_row.reshape(2, 28, 4, 28).swapaxes(1, 2) == ink(images[:, 0])).all()
     assert (rows.reshape(2, 3, 28, 4, 28).swapaxes(2, 3) == ink(images)).all()
 
 
 def test_images_may_have_any_side() -> None:
     images = torch.rand(5, 2, 10, 16) * 2 - 1
-    shown = Film({"x": images}).frames
+    shown = Film({"x": images}).html
     (sheet,) = sheets(shown)
     assert (sheet.reshape(5, 10, 2, 16).swapaxes(1, 2) == ink(images)).all()
     assert float(re.search(r'data-step="([^"]+)"', shown)[1]) == pytest.approx(100 * 10 / 32)
 
 
-def test_frames_have_the_names_given_or_numbers_and_one_frame_needs_no_slider() -> None:
+def test_frames_have_the_texts_given_or_numbers_and_one_frame_needs_no_slider() -> None:
     images = torch.zeros(2, 1, 28, 28)
     shown = Film({"a & b": images, "still": images[:1]}, "β", ["one", '"two" & more']).page()
-    assert names(shown) == [["one", '"two" & more']] and "a &amp; b" in shown and "<label>β" in shown
-    assert names(Film({"x": images}).frames) == [["1 of 2", "2 of 2"]]
+    assert texts(shown) == [["one", '"two" & more']] and "a &amp; b" in shown and "<label>β" in shown
+    assert texts(Film({"x": images}).html) == [["1 of 2", "2 of 2"]]
     assert '<div class="bar" hidden>' in Film({"x": images[:1]}).page()
 
 
@@ -73,13 +73,24 @@ def test_a_first_frame_that_does_not_exist_is_refused(first: int) -> None:
 @pytest.mark.parametrize(
     ("lengths", "more"),
     [
-        ((3, 4), {}), ((3, 2, 1), {}), ((), {}), ((3,), {"names": ["a", "b"]}),
+        ((3, 4), {}), ((3, 2, 1), {}), ((3,), {"texts": ["a", "b"]}),
         ((3,), {"fig": Figure(), "curves": [(None, [0, 1], [0, 1], "red")]}),
     ],
 )  # fmt: skip
-def test_strips_names_and_curves_of_a_film_have_one_length(lengths: tuple[int, ...], more: dict) -> None:
+def test_strips_texts_and_curves_of_a_film_have_one_length(lengths: tuple[int, ...], more: dict) -> None:
     with pytest.raises(ValueError, match="one length"):
         Film({str(k): torch.zeros(length, 1, 28, 28) for k, length in enumerate(lengths)}, **more)
+
+
+@pytest.mark.parametrize("lengths", [(), (0,)])
+def test_a_film_has_a_frame(lengths: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="at least one frame"):
+        Film({str(k): torch.zeros(length, 1, 28, 28) for k, length in enumerate(lengths)})
+
+
+def test_both_players_keep_the_same_time() -> None:
+    film = Film({"x": torch.zeros(2, 1, 28, 28)})
+    assert f'data-interval="{film.widget().children[0].play.interval}"' in film.page()
 
 
 def test_points_lie_on_the_curves() -> None:
@@ -87,7 +98,7 @@ def test_points_lie_on_the_curves() -> None:
     ax = fig.subplots()
     ax.plot([0, 1], [0, 1])
     curve = (ax, [0.2, 0.8, 0.8], [0.5, 0.5, np.nan], "#ff0000")
-    shown = Film({"x": torch.zeros(3, 1, 28, 28)}, fig=fig, curves=[curve]).frames
+    shown = Film({"x": torch.zeros(3, 1, 28, 28)}, fig=fig, curves=[curve]).html
     left, right, nowhere = json.loads(re.search(r'data-places="([^"]+)"', shown)[1])
     fig.draw_without_rendering()
     box = ax.get_position()
@@ -98,10 +109,11 @@ def test_points_lie_on_the_curves() -> None:
 
 def test_the_controls_of_a_film_are_ipywidgets() -> None:
     film = Film({"x": torch.zeros(7, 1, 28, 28)}, "epoch", first=4)
-    bar, shown = film.widget().children
-    play, slider = bar.children
+    player, shown = film.widget().children
+    play, slider = player.play, player.slider
+    assert player.children == (play, slider)
     assert isinstance(play, Play) and isinstance(slider, IntSlider) and slider.description == "epoch"
-    assert shown.html == film.frames and play.max == slider.max == 6 and play.value == slider.value == 4
+    assert shown.html == film.html and play.max == slider.max == 6 and play.value == slider.value == 4
 
 
 def test_a_gallery_numbers_its_pictures() -> None:
@@ -127,6 +139,6 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
 def test_a_film_is_an_output_of_its_own_before_its_widget(shown: list[tuple]) -> None:
     publish.film({"x": torch.zeros(3, 1, 28, 28)}, "What it shows.", "t", first=1)
     (film, metadata), (widget, none), (caption, _) = shown
-    assert names(film["text/html"]) and metadata["report"] == {"kind": "film", "caption": "What it shows."}
+    assert texts(film["text/html"]) and metadata["report"] == {"kind": "film", "caption": "What it shows."}
     assert "application/vnd.jupyter.widget-view+json" in widget and "text/html" not in widget and not none
     assert caption["text/markdown"] == "*What it shows.*"

@@ -13,14 +13,17 @@ from helpers import paths
 from helpers.compute import one_thread
 from helpers.inversion import invert
 from helpers.show.films import descent_film, direction_film, minima_film, path_film
-from helpers.show.strips import Film, Strips, display_live, gallery, player, png
+from helpers.show.strips import Film, Player, Strips, display_live, gallery, png
 
 SAMPLES = 16  # codes to choose from
 POINTS, EVALUATIONS = 17, 30  # points of a path found on demand; evaluations of the pullback energy on each grid
 
 
 class Explorer:
-    """Widgets in `box`, and HTML in `saved` that a notebook without its kernel shows in their place."""
+    """Widgets in `box`, and HTML in `saved` that a notebook without its kernel shows in their place.
+
+    `__init__` of those with films keeps its arguments, then calls `build_controls`, then `draw`, which sets both.
+    """
 
     box: VBox
     saved: str
@@ -98,42 +101,49 @@ class InversionExplorer(Explorer):
     def __init__(self, generators: Mapping[str, nn.Module], images: Tensor, ends: Mapping[str, nn.Module], seed: int):
         self.generators, self.images, self.ends, self.seed = generators, images, ends, seed
         self.films: dict[tuple[str, int], tuple[Film, Film]] = {}
-        self.model = choice("model", list(generators))
-        self.digit = image_menu(images, "digit")
-        self.status = ipywidgets.HTML()
-        search, minima = self.chosen_films()
-        self.search = Strips(html=search.frames, frame=search.start)
-        self.minima = Strips(html=minima.frames)
-        self.search_player = player(self.search, len(search), "search")
-        self.minima_player = player(self.minima, len(minima), "minimum")
+        self.build_controls()
+        self.draw()
 
+    def build_controls(self) -> None:
+        self.model = choice("model", list(self.generators))
+        self.digit = image_menu(self.images, "digit")
+        self.status = ipywidgets.HTML()
+        self.controls = VBox([self.digit, self.model, self.status])
         self.model.observe(self.show, "value")
         self.digit.observe(self.show, "value")
 
-        choices = HBox([gallery(images), VBox([self.digit, self.model, self.status])])
-        self.box = VBox([choices, self.search_player, self.search, self.minima_player, self.minima])
-        self.saved = search.page() + minima.page()
+    def draw(self) -> None:
+        descents, minima = self.chosen_films()
+        self.descent_strips = Strips(html=descents.html, frame=descents.first)
+        self.minima_strips = Strips(html=minima.html, frame=minima.first)
+        self.descent_player = Player(self.descent_strips, len(descents), "search")
+        self.minima_player = Player(self.minima_strips, len(minima), "minimum")
+        choices = HBox([gallery(self.images), self.controls])
+        films = [self.descent_player, self.descent_strips, self.minima_player, self.minima_strips]
+        self.box = VBox([choices, *films])
+        self.saved = descents.page() + minima.page()
 
     def chosen_films(self) -> tuple[Film, Film]:
+        """The films of the descents and of the minima for the chosen model and digit."""
         model, digit = self.model.value, self.digit.value
         if (model, digit) not in self.films:
             G, x, ends = self.generators[model], self.images[digit], self.ends[model]
-            search = descent_film(G, x, ends.z[digit], self.seed + digit)
-            self.films[model, digit] = search, minima_film(G, x, ends, digit)
+            descents = descent_film(G, x, ends.z[digit], self.seed + digit)
+            self.films[model, digit] = descents, minima_film(G, x, ends, digit)
         return self.films[model, digit]
 
     def show(self, _: object = None) -> None:
+        """Show the films of the chosen model and digit, or say why there are none."""
         self.status.value = "Following the descents, which takes seconds …"
         try:
-            search, minima = self.chosen_films()
+            descents, minima = self.chosen_films()
         except Exception as error:
             self.status.value = failure(error)
             return
         self.status.value = ""
-        self.search.html = search.frames
-        self.minima.html = minima.frames
-        _, slider = self.minima_player.children
-        slider.max = len(minima) - 1
+        self.descent_strips.html = descents.html
+        self.minima_strips.html = minima.html
+        self.minima_player.slider.max = len(minima) - 1
 
 
 class PathExplorer(Explorer):
@@ -147,48 +157,55 @@ class PathExplorer(Explorer):
         self, models: Sequence[str], load: Callable[[str], nn.Module], classifier: nn.Module, x_a: Tensor, x_b: Tensor,
         known: Mapping[str, Mapping[str, Tensor]],
     ):  # fmt: skip
-        self.load, self.classifier = load, classifier
+        self.models, self.load, self.classifier = models, load, classifier
         self.images = torch.cat([x_a, x_b])
         self.kinds, self.found = list(known[models[0]]), known_paths(known)
-        self.start = image_menu(self.images, "from")
-        self.end = image_menu(self.images, "to", value=len(x_a))
-        self.model = choice("model", models)
+        self.build_controls(to=len(x_a))
+        self.draw()
+
+    def build_controls(self, to: int) -> None:
+        """Menus and buttons; a subclass may add others to `controls` here. to: the number of the second image."""
+        self.from_menu = image_menu(self.images, "from")
+        self.to_menu = image_menu(self.images, "to", value=to)
+        self.model = choice("model", self.models)
         self.kind = choice("path", [(kind.replace("$", ""), kind) for kind in self.kinds])
         self.compute = Button(description="Compute this pair")
         self.status = ipywidgets.HTML()
-        film = self.film()
-        self.points = len(film)
-        self.strips = Strips(html=film.frames, frame=film.start)
-        self.player = player(self.strips, self.points, "t")
-
-        for menu in (self.start, self.end, self.model, self.kind):
+        menus = [self.from_menu, self.to_menu, self.model, self.kind]
+        self.controls = VBox([*menus, HBox([self.compute, self.status])])
+        for menu in menus:
             menu.observe(self.show, "value")
         self.compute.on_click(self.compute_paths)
 
-        choices = VBox([self.start, self.end, self.model, self.kind, HBox([self.compute, self.status])])
-        self.box = VBox([HBox([gallery(self.images), choices]), self.player, self.strips])
+    def draw(self) -> None:
+        """The first film under its slider, beside the controls."""
+        film = self.film()
+        self.points = len(film)
+        self.strips = Strips(html=film.html, frame=film.first)
+        self.player = Player(self.strips, self.points, "t")
+        self.box = VBox([HBox([gallery(self.images), self.controls]), self.player, self.strips])
         self.saved = film.page()
 
     def routes(self) -> Mapping[str, Tensor] | None:
         """The paths (points, d) of each kind between the chosen images, if they are known in one of both directions."""
-        model, a, b = self.model.value, self.start.value, self.end.value
+        model, a, b = self.model.value, self.from_menu.value, self.to_menu.value
         if (model, b, a) in self.found:
             return {kind: path.flip(0) for kind, path in self.found[model, b, a].items()}
         return self.found.get((model, a, b))
 
     def film(self) -> Film:
         path, G = self.routes()[self.kind.value], self.load(self.model.value)
-        return path_film(G, self.classifier, path, self.images[self.start.value], self.images[self.end.value])
+        return path_film(G, self.classifier, path, self.images[self.from_menu.value], self.images[self.to_menu.value])
 
     def show(self, _: object = None) -> None:
         """Show the chosen path, or say why there is none."""
-        if self.start.value == self.end.value:
+        if self.from_menu.value == self.to_menu.value:
             self.say("Choose two different images.")
         elif self.routes() is None:
             self.say("Not computed yet: press the button.")
         else:
             try:
-                self.strips.html = self.film().frames
+                self.strips.html = self.film().html
                 self.status.value = ""
             except Exception as error:
                 self.say(failure(error))
@@ -198,7 +215,7 @@ class PathExplorer(Explorer):
         self.strips.html = ""
 
     def compute_paths(self, _: Button) -> None:
-        model, a, b = self.model.value, self.start.value, self.end.value
+        model, a, b = self.model.value, self.from_menu.value, self.to_menu.value
         if a == b or self.routes() is not None:
             return
         self.say("Computing the four paths, which takes seconds …")
@@ -229,8 +246,8 @@ def find_paths(G: nn.Module, x_a: Tensor, x_b: Tensor, points: int) -> list[Tens
     z_a, z_b = invert(G, torch.stack([x_a, x_b])).best()
     least = paths.shortest_path(G, z_a, z_b, x_a, x_b, POINTS).path
     pullback = paths.pullback_geodesic(G, z_a, z_b, POINTS, EVALUATIONS).path
-    found = [paths.constant_speed(path, torch.ones(POINTS - 1).to(path), points).to(z_a) for path in (least, pullback)]
-    return [paths.linear_path(z_a, z_b, points), paths.slerp(z_a, z_b, points), *found]
+    line, sphere = paths.linear_path(z_a, z_b, points), paths.slerp(z_a, z_b, points)
+    return [line, sphere, paths.regrid(least, points).to(z_a), paths.regrid(pullback, points).to(z_a)]
 
 
 def image_menu(images: Tensor, description: str, value: int = 0) -> Dropdown:

@@ -89,11 +89,14 @@ def digits(
 
     The names of rows are on the left, those of columns above, and the name of the grid is below it in its colour.
     """
-    pixels = images.detach().cpu().reshape(-1, 28, 28).float().numpy()
-    blank = -np.ones((-len(pixels) % columns, 28, 28), dtype=pixels.dtype)
-    rows = np.concatenate([pixels, blank]).reshape(-1, columns, 28, 28)
-    sheet = rows.transpose(0, 2, 1, 3).reshape(28 * len(rows), 28 * columns)
-    ax.imshow(np.kron(sheet, np.ones((4, 4))), vmin=-1, vmax=1, extent=(0, columns, len(rows), 0))
+    pixels = images.detach().cpu().reshape(-1, 28, 28).float().numpy()  # (N, 28, 28)
+    missing = -len(pixels) % columns  # to fill the last row
+    blank = np.full((missing, 28, 28), -1.0, dtype=pixels.dtype)
+    rows = np.concatenate([pixels, blank]).reshape(-1, columns, 28, 28)  # (R, columns, 28, 28)
+    lines = rows.transpose(0, 2, 1, 3)  # (R, 28, columns, 28): lines of pixels across a whole row
+    sheet = lines.reshape(28 * len(rows), 28 * columns)
+    enlarged = np.kron(sheet, np.ones((4, 4)))  # 4 × 4 for each pixel, as some viewers of PDF blur small images
+    ax.imshow(enlarged, vmin=-1, vmax=1, extent=(0, columns, len(rows), 0))
     ax.set_axis_off()
     for row, words in enumerate(row_names):
         ax.text(-0.15, row + 0.5, words, ha="right", va="center", fontsize=8)

@@ -1,7 +1,7 @@
 """The films of notebooks 03, 06 and 07: β, the descents of an inversion, its minima, and paths between two images."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from matplotlib.axes import Axes
@@ -30,19 +30,30 @@ def beta_frames(
     """
     listed = {noise: run.record["config"]["betas"] for noise, run in sweeps.items()}
     betas = sorted(set().union(*listed.values()))
-    members, pictures, words = {}, {}, []
+    members = {noise: [nearest(own, beta) for beta in betas] for noise, own in listed.items()}
+    pictures = {}
     for noise, run in sweeps.items():
-        own, scores = listed[noise], run.modules["scores"]
-        near = members[noise] = [min(range(len(own)), key=lambda k: abs(own[k] / beta - 1)) for beta in betas]
-        pictures[noise] = reconstruct_and_sample(run.modules["autoencoders"], x, seed)[near]
-        words.append(
-            [
-                f"{noise.replace('g', 'G')}: {'nearest ' * (own[k] != beta)}β = {own[k]:.3g}, "
-                f"R = {scores.rate[k]:.1f}, D = {scores.distortion[k]:.1f}"
-                for k, beta in zip(near, betas, strict=True)
-            ]
-        )
-    return betas, members, pictures, ["   |   ".join(parts) for parts in zip(*words, strict=True)]
+        images = reconstruct_and_sample(run.modules["autoencoders"], x, seed)  # (K, 4, COLUMNS, 28, 28)
+        pictures[noise] = images[members[noise]]
+    texts = []
+    for place, beta in enumerate(betas):
+        parts = [beta_text(noise, run, members[noise][place], beta) for noise, run in sweeps.items()]
+        texts.append("   |   ".join(parts))
+    return betas, members, pictures, texts
+
+
+def nearest(own: Sequence[float], beta: float) -> int:
+    """The place among a sweep's own β of the one whose ratio to `beta` is nearest to 1."""
+    distances = [abs(candidate / beta - 1) for candidate in own]
+    return distances.index(min(distances))
+
+
+def beta_text(noise: str, run: Trained, k: int, beta: float) -> str:
+    """Rate and distortion of the k-th model of a sweep, which is shown at `beta`."""
+    own, scores = run.record["config"]["betas"][k], run.modules["scores"]
+    which = "β" if own == beta else "nearest β"
+    rate, distortion = scores.rate[k], scores.distortion[k]
+    return f"{noise.replace('g', 'G')}: {which} = {own:.3g}, R = {rate:.1f}, D = {distortion:.1f}"
 
 
 @torch.no_grad()
@@ -77,34 +88,40 @@ def beta_curves(sweeps: Mapping[str, Trained], members: Mapping[str, list[int]])
 def descents(G: nn.Module, x: Tensor, ends: Tensor, seed: int, restarts: int = 6) -> tuple[Tensor, Tensor, list[str]]:
     """How the first starts of `inversion.invert` converge to their end points (starts, d), for one image x (1, 28, 28).
 
-    Returns images (T, restarts, 1, 28, 28), losses (T, restarts) and a name for each frame. The steps of gradient
+    Returns images (T, restarts, 1, 28, 28), losses (T, restarts) and a text for each frame. The steps of gradient
     descent are recorded as it runs. BFGS starts from its result, with one run for each number of evaluations.
     """
-    start = starts(1, *ends.shape, seed)[0, :restarts].to(ends)
-    targets, codes = x.flatten().expand(len(start), -1), []
+    restarts_of_all, latent_dim = ends.shape
+    drawn = starts(1, restarts_of_all, latent_dim, seed)[0]  # all of them, as another number draws other codes
+    start = drawn[:restarts].to(ends)  # (restarts, d)
+    targets = x.flatten().expand(len(start), -1)  # (restarts, 784)
+    visited = []  # the codes (restarts, d) before each step
 
-    def recorded(z: Tensor) -> Tensor:
-        codes.append(z.detach().clone())
+    def recorded(z: Tensor) -> Tensor:  # the descent decodes its codes once in each step, and shows them nowhere else
+        visited.append(z.detach().clone())
         return G(z)
 
-    codes.append(gradient_descent(recorded, targets, start, STEPS))
-    polished = [quasi_newton(G, targets, codes[-1], budget) for budget in BUDGETS]
-    names = [f"gradient descent, step {step}" for step in range(0, STEPS + 1, EVERY)]
-    names += [*(f"BFGS, {budget} evaluations" for budget in BUDGETS), "end points"]
+    landed = gradient_descent(recorded, targets, start, STEPS)
+    polished = [quasi_newton(G, targets, landed, budget) for budget in BUDGETS]
+    codes = [*[*visited, landed][::EVERY], *polished, ends[:restarts]]
+    texts = [f"gradient descent, step {step}" for step in range(0, STEPS + 1, EVERY)]
+    texts += [f"BFGS, {budget} evaluations" for budget in BUDGETS]
+    texts.append("end points")
     with torch.no_grad():
-        decoded = torch.stack([G(z) for z in [*codes[::EVERY], *polished, ends[:restarts]]])
-    return decoded, (decoded - x).square().flatten(2).sum(2).cpu(), names
+        decoded = torch.stack([G(z) for z in codes])  # (T, restarts, 1, 28, 28)
+    losses = (decoded - x).square().flatten(2).sum(2)
+    return decoded, losses.cpu(), texts
 
 
 def descent_film(G: nn.Module, x: Tensor, ends: Tensor, seed: int) -> Film:
     """The film of `descents`, with the losses as curves; a line marks where BFGS begins."""
-    decoded, losses, names = descents(G, x, ends, seed)
+    decoded, losses, texts = descents(G, x, ends, seed)
     fig, (ax,) = chart(1, 7.0, 1.8)
     ax.semilogy(losses, color=COLOURS["data"])
     ax.axvline(STEPS // EVERY, color=COLOURS["theory"], linewidth=0.6, linestyle=":")
     ax.set(xlabel="frame: gradient descent, then BFGS", ylabel="loss", xlim=(0, len(losses) - 0.5))
     curves = [(ax, range(len(losses)), row, COLOURS["theory"]) for row in losses.T]
-    return Film({"images from several starts": decoded.squeeze(2)}, "frame", names, fig, curves, side=100)
+    return Film({"images from several starts": decoded.squeeze(2)}, "frame", texts, fig, curves, side=100)
 
 
 @torch.no_grad()
@@ -117,19 +134,19 @@ def certified_minima(G: nn.Module, x: Tensor, ends: nn.Module, image: int) -> tu
     if not certified:
         return torch.stack([x, -torch.ones_like(x), -torch.ones_like(x)], 1), ["no end point is certified"]
     decoded = G(ends.z[image, certified])
-    words = [
+    texts = [
         f"{n} of {len(certified)}: {KINDS[int(ends.kind[image, k])]}, {ends.kinks[image, k]:.0f} units at their kink, "
         f"loss {ends.loss[image, k]:.2f}, ‖z‖ = {ends.z[image, k].norm():.1f}, "
         f"remaining gradient {ends.residual[image, k]:.0e}"
         for n, k in enumerate(certified, 1)
     ]
-    return torch.cat([x.expand_as(decoded), decoded, (decoded - x).abs() - 1], 1), words
+    return torch.cat([x.expand_as(decoded), decoded, (decoded - x).abs() - 1], 1), texts
 
 
 def minima_film(G: nn.Module, x: Tensor, ends: nn.Module, image: int) -> Film:
     """The film of `certified_minima`, from the one with the lowest loss."""
-    pictures, facts = certified_minima(G, x, ends, image)
-    return Film({"test image, reconstruction, difference": pictures}, "minimum", facts, side=100, first=0)
+    pictures, texts = certified_minima(G, x, ends, image)
+    return Film({"test image, reconstruction, difference": pictures}, "minimum", texts, side=100, first=0)
 
 
 @torch.no_grad()
@@ -140,12 +157,12 @@ def path_film(G: nn.Module, classifier: nn.Module, path: Tensor, x_a: Tensor, x_
     radius = path.norm(dim=1).cpu() / math.sqrt(path.shape[1])
     probability, digit = in_batches(classifier, images).softmax(1).cpu().max(1)
     values = {"$c$ / lower bound": cost, r"$\Vert Z\Vert/\sqrt{d}$": radius, "probability": probability}
-    words = [
+    texts = [
         f"t = {time:.2f}: cost c {c:.2f} × its lower bound, ‖Z‖ = {r:.2f} √d, classifier: {p:.0%} probability of a {k}"
         for time, c, r, p, k in zip(t, cost, radius, probability, digit, strict=True)
     ]
     strips = {"from": x_a.unsqueeze(0), "G(Z(t))": images, "to": x_b.unsqueeze(0)}
-    return Film(strips, "t", words, *path_curves(t, values), side=100)
+    return Film(strips, "t", texts, *path_curves(t, values), side=100)
 
 
 def path_curves(t: Tensor, values: Mapping[str, Tensor]) -> tuple[Figure, list[Curve]]:
@@ -165,8 +182,8 @@ def direction_film(G: nn.Module, z: Tensor, directions: Tensor, limit: float, fr
     """The images along each of the directions (count, d) through one code z (d,), from −limit to limit."""
     steps = torch.linspace(-limit, limit, frames).to(z)
     strips = {f"direction {k}": G(z + steps[:, None] * v) for k, v in enumerate(directions, 1)}
-    names = [f"step {step:+.1f}" for step in steps.tolist()]
-    return Film(strips, "step", names, first=frames - 3)  # in the middle all show the same image
+    texts = [f"step {step:+.1f}" for step in steps.tolist()]
+    return Film(strips, "step", texts, first=frames - 3)  # in the middle all show the same image
 
 
 def chart(rows: int, width: float, height: float) -> tuple[Figure, list[Axes]]:

@@ -85,7 +85,8 @@ def _guarded(sentence: str, condition: bool, caller: FrameType) -> str:
     """The sentence, marked if the condition is false; then the condition, in the caller's words, is shown, too."""
     if condition:
         return sentence
-    sentence, words = inspect.cleandoc(sentence), _condition(caller)
+    sentence = inspect.cleandoc(sentence)
+    words = _condition(caller)
     shown = f"**{NOT_CONFIRMED.rstrip(':')}**, because this is false:\n\n```python\n{words}\n```"
     plain = f"✗ {NOT_CONFIRMED} {sentence} (false: {words})"
     _publish({"text/markdown": shown, "text/plain": plain}, "refuted", sentence=sentence, condition=words)
@@ -94,11 +95,15 @@ def _guarded(sentence: str, condition: bool, caller: FrameType) -> str:
 
 def _condition(caller: FrameType) -> str:
     """The source of the condition in the call that the caller is in, or "its condition" if the source is not known."""
+    here = _place(inspect.getframeinfo(caller).positions)
     tree = ast.parse("".join(linecache.getlines(caller.f_code.co_filename)))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _place(node) == _place(inspect.getframeinfo(caller).positions):
-            words = [*node.args[1:], *(word.value for word in node.keywords if word.arg == "condition")]
-            return ast.unparse(words[0]) if words else "its condition"
+        if isinstance(node, ast.Call) and _place(node) == here:
+            if len(node.args) > 1:  # the sentence, then the condition
+                return ast.unparse(node.args[1])
+            for argument in node.keywords:
+                if argument.arg == "condition":
+                    return ast.unparse(argument.value)
     return "its condition"
 
 
@@ -176,11 +181,17 @@ def table(
         row, column = frame.index[i], frame.columns[j]
         form = formats if isinstance(formats, str) else formats.get(column, formats.get(row, ".3g"))
         shown.iat[i, j] = _cell(frame.iat[i, j], form, math.nan if errors is None else errors.iat[i, j])
-    rows = [[frame.index.name or "", *frame.columns], *shown.itertuples()]
-    lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
-    grid = "\n".join([lines[0], "|:--" + f"|{side}" * len(frame.columns) + "|", *lines[1:]])
+    header = _row([frame.index.name or "", *frame.columns])
+    alignment = "|".join(["", ":--", *[side] * len(frame.columns), ""])
+    grid = "\n".join([header, alignment, *(_row(row) for row in shown.itertuples())])
     data = {"text/markdown": f"{grid}\n\n*{caption}*", "text/plain": grid}
     _publish(data, "table", label=label, caption=caption, grid=grid)
+
+
+def _row(cells: Iterable[object]) -> str:
+    """A row of a table in Markdown."""
+    words = [str(cell).replace("|", "\\|") for cell in cells]
+    return "| " + " | ".join(words) + " |"
 
 
 def _cell(value: object, form: str, error: float) -> str:

@@ -1,21 +1,21 @@
-// A film's pictures are HTML from strips.Film.frames: this shows the frame with the given number.
+// A film's pictures are HTML from strips.Film.html: this shows the frame with the given number.
 function show(frames, frame) {
-  const names = JSON.parse(frames.dataset.names), number = Math.min(frame, names.length - 1);
+  const texts = JSON.parse(frames.dataset.texts), number = Math.min(frame, texts.length - 1);
   for (const sheet of frames.querySelectorAll("[data-step]")) sheet.style.marginTop = `${-number * sheet.dataset.step}%`;
   for (const point of frames.querySelectorAll(".point")) {
     const place = JSON.parse(point.dataset.places)[number];
     point.hidden = !place;
     if (place) [point.style.left, point.style.top] = place.map(percent => `${percent}%`);
   }
-  frames.querySelector("output").value = names[number];
+  frames.querySelector("output").value = texts[number];
 }
 
 // On the report's page, and without a kernel: the slider and the play button are HTML.
 function play(film) {
   const frames = film.querySelector(".frames"), slider = film.querySelector("input");
-  const button = film.querySelector("button"), name = frames.querySelector("output");
+  const button = film.querySelector("button"), text = frames.querySelector("output");
   let timer = 0;
-  const draw = () => { show(frames, slider.value); slider.setAttribute("aria-valuetext", name.value); };
+  const draw = () => { show(frames, slider.value); slider.setAttribute("aria-valuetext", text.value); };
   const stop = () => { clearInterval(timer); timer = 0; button.textContent = "▶"; };
   const step = () => {
     if (!film.isConnected) return stop();
@@ -24,7 +24,7 @@ function play(film) {
   };
   button.onclick = () => {
     if (timer) return stop();
-    timer = setInterval(step, 90);
+    timer = setInterval(step, film.dataset.interval);
     button.textContent = "❚❚";
   };
   slider.oninput = () => { stop(); draw(); };

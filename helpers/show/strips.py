@@ -1,7 +1,8 @@
 """Films: strips of images, curves with moving points and a text, one frame at a time under a slider.
 
-In a notebook the sliders are ipywidgets that move a `Strips` without the kernel. On the report's page, and in a saved
-notebook that has no kernel, the slider is one of HTML. Both use the script strips.js.
+In a notebook the sliders are ipywidgets. They move a `Strips` in the browser, so also without the kernel; while the
+kernel lives, `Strips.frame` follows and can be observed. On the report's page, and in a saved notebook that has no
+kernel, the slider is one of HTML. Both use the script strips.js.
 """
 
 import base64
@@ -31,68 +32,72 @@ Curve = tuple[Axes, Sequence[float], Sequence[float], str]  # axes, x and y at e
 
 
 class Strips(anywidget.AnyWidget):
-    """The pictures of a film (`Film.frames`) at the frame with this number; link a slider to it with jslink."""
+    """The pictures of a film (`Film.html`) at the frame with this number; link a slider to it with jslink."""
 
     _esm, _css = SCRIPT + "\nexport default {render};", STYLE
     html = traitlets.Unicode().tag(sync=True)
     frame = traitlets.Int().tag(sync=True)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Film:
     """Strips of images side by side, one frame at a time, with a text for each frame and points on curves.
 
     strips: titles and images in [−1, 1], (T, N, h, w) for one row of N images or (T, R, N, h, w) for R rows; T is 1 if
-    they do not change. axis: what the slider counts. names: the text for each frame (default: its number). fig: a
+    they do not change. axis: what the slider counts. texts: one for each frame (default: its number). fig: a
     figure with curves along which points move. side: the width of a digit on the screen, in pixels. first: the frame
-    shown at first (default: the middle one). Raises ValueError if strips, names or curves differ in length, if there
+    shown at first (default: the middle one). Raises ValueError if strips, texts or curves differ in length, if there
     are no strips or no frame `first`.
     """
 
     strips: Mapping[str, Tensor]
     axis: str = "frame"
-    names: Sequence[str] | None = None
+    texts: Sequence[str] | None = None
     fig: Figure | None = None
     curves: Sequence[Curve] = ()
     side: int | None = None
     first: int | None = None
 
     def __post_init__(self):
-        lengths = {len(images) for images in self.strips.values()} - {1}
-        lengths |= {len(x) for _, x, _, _ in self.curves} | {len(self.texts)}
-        if lengths != {len(self)} or not len(self):
-            raise ValueError(f"strips, names and curves of a film must have one length, not {sorted(lengths)}.")
-        if not 0 <= self.start < len(self):
+        if self.texts is None:
+            self.texts = [f"{k} of {len(self)}" for k in range(1, len(self) + 1)]
+        if self.first is None:
+            self.first = len(self) // 2
+        self.check_lengths()
+        if not 0 <= self.first < len(self):
             raise ValueError(f"the first frame of a film must be one of 0 to {len(self) - 1}, not {self.first}.")
 
     def __len__(self) -> int:
         return max(map(len, self.strips.values()), default=0)
 
-    @property
-    def start(self) -> int:
-        return len(self) // 2 if self.first is None else self.first
-
-    @property
-    def texts(self) -> list[str]:
-        numbers = [f"{k} of {len(self)}" for k in range(1, len(self) + 1)]
-        return numbers if self.names is None else list(self.names)
+    def check_lengths(self) -> None:
+        """Raise ValueError unless there are frames, and each part has one entry for each of them."""
+        if not len(self):
+            raise ValueError("a film must have at least one strip with at least one frame.")
+        lengths = {f"strip {title!r}": len(images) for title, images in self.strips.items() if len(images) != 1}
+        lengths |= {f"curve {number}": len(x) for number, (_, x, _, _) in enumerate(self.curves, 1)}
+        lengths["texts"] = len(self.texts)
+        for part, length in lengths.items():
+            if length != len(self):
+                message = "strips, texts and curves of a film must have one length"
+                raise ValueError(f"{message}: that of {part} is {length}, not {len(self)}.")
 
     @cached_property
-    def frames(self) -> str:
+    def html(self) -> str:
         """The pictures and the text in HTML, without a slider, at the first frame; `show` in strips.js moves them."""
-        parts = [_strip(title, images, self.side, self.start) for title, images in self.strips.items()]
+        parts = [_strip(title, images, self.side, self.first) for title, images in self.strips.items()]
         if self.fig:
             parts.append(_chart(self.fig, self.curves))
-        names = html.escape(json.dumps(self.texts))
-        text = html.escape(self.texts[self.start])
-        return f'<div class="frames" data-names="{names}"><div>{"".join(parts)}</div><output>{text}</output></div>'
+        texts = html.escape(json.dumps(list(self.texts)))
+        text = html.escape(self.texts[self.first])
+        return f'<div class="frames" data-texts="{texts}"><div>{"".join(parts)}</div><output>{text}</output></div>'
 
     def page(self) -> str:
         """HTML that is complete in itself, with a slider of HTML, which keys move, and a play button."""
         hidden = "" if len(self) > 1 else " hidden"
-        slider = f'<input type="range" min="0" max="{len(self) - 1}" value="{self.start}">'
+        slider = f'<input type="range" min="0" max="{len(self) - 1}" value="{self.first}">'
         return (
-            f'<style>{STYLE}</style><div class="film">{self.frames}<div class="bar"{hidden}>'
+            f'<style>{STYLE}</style><div class="film" data-interval="{INTERVAL}">{self.html}<div class="bar"{hidden}>'
             f'<button type="button" aria-label="play or pause">▶</button>'
             f"<label>{html.escape(self.axis)}{slider}</label></div></div>"
             f"<script>(() => {{\n{SCRIPT}\nplay(document.currentScript.previousElementSibling);\n}})();</script>"
@@ -100,20 +105,27 @@ class Film:
 
     def widget(self) -> VBox:
         """The same with ipywidgets."""
-        strips = Strips(html=self.frames, frame=self.start)
-        return VBox([player(strips, len(self), self.axis), strips])
+        strips = Strips(html=self.html, frame=self.first)
+        return VBox([Player(strips, len(self), self.axis), strips])
 
 
-def player(strips: Strips, length: int, axis: str) -> HBox:
-    """Play and an IntSlider over `length` frames, which move the strips in the browser, without the kernel."""
-    play = Play(value=strips.frame, max=length - 1, interval=INTERVAL)
-    slider = IntSlider(value=strips.frame, max=length - 1, description=axis, readout=False)
-    slider.layout.width = "480px"
-    slider.style.description_width = "initial"
-    jslink((play, "value"), (slider, "value"))
-    jslink((slider, "max"), (play, "max"))
-    jslink((slider, "value"), (strips, "frame"))
-    return HBox([play, slider])
+class Player(HBox):
+    """A Play, `play`, and an IntSlider, `slider`, over `length` frames, which move the strips.
+
+    The strips are moved in the browser, so also without the kernel; while the kernel lives, `strips.frame` follows and
+    can be observed. The style sheet gives the slider its size, which `slider.layout` may override.
+    """
+
+    def __init__(self, strips: Strips, length: int, axis: str):
+        self.play = Play(value=strips.frame, max=length - 1, interval=INTERVAL)
+        self.slider = IntSlider(value=strips.frame, max=length - 1, description=axis, readout=False)
+        self.slider.style.description_width = "initial"
+        jslink((self.play, "value"), (self.slider, "value"))
+        jslink((self.slider, "max"), (self.play, "max"))
+        jslink((self.slider, "value"), (strips, "frame"))
+        super().__init__([self.play, self.slider])
+        self.layout.align_items = "center"  # beside a vertical slider the buttons keep their height
+        self.add_class("player")
 
 
 def gallery(images: Tensor, columns: int = 10) -> ipywidgets.HTML:
@@ -141,18 +153,30 @@ def _strip(title: str, images: Tensor, side: int | None, frame: int) -> str:
     The frames lie below one another in a window as high as one of them. JupyterLab drops our style sheet until the
     notebook is trusted, so what makes the window is written here.
     """
-    images = images if images.ndim == 5 else images.unsqueeze(1)
-    rows, count, height, width = images.shape[1:]
-    side = side or (72 if rows == 1 else 52)
+    if images.ndim == 4:
+        images = images.unsqueeze(1)
+    rows, count, height, width = images.shape[1:]  # of (T, R, N, h, w)
+    if side is None:
+        side = 72 if rows == 1 else 52
     widest = side * count + 72
     share = 100 * rows * height / (count * width)  # height of a frame in % of its width
-    step = share if len(images) > 1 else 0.0
-    style = f"width: 100%; margin-top: {-frame * step:.4f}%"
-    sheet = _image(images, html.escape(title), f'data-step="{step:.6f}" style="{style}" width="{widest}"')
-    window = f"height: 0px; overflow: hidden; padding-bottom: {share:.4f}%"
-    basis = f"min({widest - 16}px, 30%)" if count == 1 else f"{widest - 16}px"  # on a telephone, three side by side
-    box = f"flex: {count} 1 {basis}; max-width: {widest}px"
-    return f'<div class="strip" style="{box}"><div style="{window}">{sheet}</div>{html.escape(title)}</div>'
+    step = share if len(images) > 1 else 0.0  # from one frame to the next
+    title = html.escape(title)
+
+    # all frames, moved up until the one shown is at the top
+    sheet_style = f"width: 100%; margin-top: {-frame * step:.4f}%"
+    sheet = _image(images, title, f'data-step="{step:.6f}" style="{sheet_style}" width="{widest}"')
+
+    # through which one frame is seen: a padding in % refers to the width
+    window_style = f"height: 0px; overflow: hidden; padding-bottom: {share:.4f}%"
+    window = f'<div style="{window_style}">{sheet}</div>'
+
+    # the place among the other strips
+    basis = f"{widest - 16}px"
+    if count == 1:
+        basis = f"min({basis}, 30%)"  # on a telephone, three side by side
+    box_style = f"flex: {count} 1 {basis}; max-width: {widest}px"
+    return f'<div class="strip" style="{box_style}">{window}{title}</div>'
 
 
 def _chart(fig: Figure, curves: Sequence[Curve]) -> str:
