@@ -56,7 +56,7 @@ def code_hash(parts: Sequence[Callable | type]) -> str:
     whole = []
     for part in parts:
         classes = part.__mro__ if isinstance(part, type) else [part]
-        whole += [one for one in classes if one.__module__.split(".")[0] not in ("torch", "builtins")]
+        whole += [one for one in classes if str(one.__module__).split(".")[0] not in ("torch", "builtins")]
     return hashlib.sha256(json.dumps([_syntax_of(part) for part in whole]).encode()).hexdigest()[:12]
 
 
