@@ -22,7 +22,7 @@ from typing import Any
 import filelock
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -311,14 +311,15 @@ def packed(record: dict, tensors: dict[str, Tensor]) -> bytes:
 
 
 def read(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    """The record and the tensors of a model's file, which is opened once, so that both are of the same training.
+    """The record and the tensors of a model's file. Raises ValueError if the file is damaged or holds no model.
 
-    Raises ValueError if the file is damaged or holds no model.
+    Its bytes are read once (`safe_open` opens a file again for each tensor), so that both are of the same training.
     """
     with refusing_damage(path):
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+        content = path.read_bytes()
+        tensors = load(content)
+        length = int.from_bytes(content[:8], "little")  # of the header, which is JSON
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
         if "record" not in metadata:
             raise ValueError("it holds no record of a training")
         record = json.loads(metadata["record"])
