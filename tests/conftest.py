@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from subprocess import Popen
 
+import matplotlib as mpl
 import nbformat
 import numpy as np
 import pytest
@@ -49,11 +50,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def seeds_and_threads() -> None:
+def seeds_and_threads() -> Iterator[None]:
     torch.set_num_threads(1)  # two test processes run at once, and rounding depends on the number of threads
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)
+    with mpl.rc_context():  # what one test sets for figures does not reach the next
+        yield
 
 
 def skip_without(*programs: str) -> None:
