@@ -64,13 +64,13 @@ def invert(
         outputs = generator(start[:CHUNK])
     require_shape(images, outputs)
     warn_of_background(images, outputs)
-    z, loss = descend(generator, targets, start, evaluations, prior)
+    z, loss = end_points(generator, targets, start, evaluations, prior)
     total = loss + prior * z.square().sum(1)
     per_image = (len(images), restarts)
     return Inversion(z.unflatten(0, per_image), loss.unflatten(0, per_image), total.unflatten(0, per_image))
 
 
-def descend(G: Decode, x: Tensor, start: Tensor, evaluations: int, prior: float) -> tuple[Tensor, Tensor]:
+def end_points(G: Decode, x: Tensor, start: Tensor, evaluations: int, prior: float) -> tuple[Tensor, Tensor]:
     """End points z (N, d) and losses ‖G(z) − x‖² (N,) of gradient descent, then BFGS, from N codes for N images."""
     codes, losses = [], []
     for z, images in zip(start.split(CHUNK), x.split(CHUNK), strict=True):

@@ -193,16 +193,16 @@ class Run:
         path = self.path.with_suffix(".partial")
         if not path.is_file():
             return
-        try:
+        repair = "delete it to start this training anew"
+        with refusing_damage(path, repair):
             with safe_open(path, "pt") as file:
                 text = file.metadata()["state"]
             tensors = load_file(path, device=str(device()))
             state = json.loads(text, object_hook=lambda item: tensors[item[AT]] if AT in item else item)
-        except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged ({error}): delete it to start this training anew.") from None
         if changed := changes_since(state.get("origin", {}), origin(self.model)):
-            raise ValueError(f"{path} is half a training with other {changed}: delete it to start this training anew.")
-        self._restore(state)
+            raise ValueError(f"{path} is half a training with other {changed}: {repair}.")
+        with refusing_damage(path, repair):
+            self._restore(state)
         tqdm.write(f"{self.name}: going on after epoch {len(self.history)} of {self.total}.")
 
     def _restore(self, state: dict) -> None:
@@ -331,12 +331,12 @@ def read(path: Path) -> tuple[dict, dict[str, Tensor]]:
 
 
 @contextlib.contextmanager
-def refusing_damage(path: Path) -> Iterator[None]:
-    """Turn any error that a damaged file causes into a ValueError that says how to repair it."""
+def refusing_damage(path: Path, repair: str = "") -> Iterator[None]:
+    """Turn any error that a damaged file causes into a ValueError that says how to repair it: by default, a model."""
     try:
         yield
     except DAMAGE as error:
-        repair = f"restore it with `git checkout -- {path.parent}`, or delete it to train the model anew"
+        repair = repair or f"restore it with `git checkout -- {path.parent}`, or delete it to train the model anew"
         reason = textwrap.shorten(str(error), 200)
         raise ValueError(f"{path} is damaged ({reason}): {repair}.") from None
 

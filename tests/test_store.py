@@ -311,7 +311,14 @@ def test_a_hash_covers_what_differs_from_the_defaults():
     assert config_hash(CONFIG) != config_hash(CONFIG | {"width": 6})
 
 
-@pytest.mark.parametrize("content", [lambda whole: whole[:50], lambda whole: pickle.dumps(Bomb())])
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda whole: whole[:50],
+        lambda whole: pickle.dumps(Bomb()),
+        lambda whole: save({}, {"state": "{}"}),  # it can be read, and lacks the networks
+    ],
+)
 def test_damaged_checkpoint_is_refused(folder, content):
     with pytest.raises(KeyboardInterrupt):
         regression(in_epoch_2=interrupt)
