@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from helpers import data, evaluation, path_aware, store
+from helpers import data, evaluation, inversion, path_aware, store
 from helpers.compute import autocast, device
 from helpers.config import (
     AsTuple,
@@ -138,6 +138,8 @@ class GanConfig:
     base: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""  # `train` sets it to the SHA-256 of its `base`
     path_weight: Nonnegative = 0.0  # of the path loss in the generator's (see path_aware)
     inversion_weight: Nonnegative = 0.0  # of the inversion loss in it
+    code_penalty: Nonnegative = 0.1  # μ of ‖e‖² in the inversion loss of the encoder's codes e
+    codes_on_sphere: bool = False  # the encoder's codes are scaled to norm √latent_dim
     num_eval_samples: CountOrZero = 10_000  # scored after every `eval_every` epochs and at the end; 0: never
     eval_every: Count = 5
     classifier: Annotated[ClassifierConfig, or_dictionary(ClassifierConfig)] = ClassifierConfig()  # that scores
@@ -197,7 +199,7 @@ class GAN:
         self.opt_D = torch.optim.Adam(self.D.parameters(), config.learning_rate, config.betas, fused=True)
         self.encoder = None
         if config.path_weight or config.inversion_weight:
-            self.encoder = path_aware.Encoder(config.latent_dim).to(device())
+            self.encoder = path_aware.Encoder(config.latent_dim, config.codes_on_sphere).to(device())
             self.opt_E = torch.optim.Adam(self.encoder.parameters())
         self.rng = torch.Generator(device()).manual_seed(config.seed)
         modules = {"generator": self.G_ema, "critic": self.D, "film": self.film}
@@ -219,8 +221,8 @@ class GAN:
         if config.base:
             parts += [GAN.begin_epoch, GAN.continue_from]
         if self.encoder is not None:
-            parts += [path_aware.Encoder, path_aware.path_losses, path_aware.straight_line_excess]
-            parts += [path_aware.inversion_loss, path_aware.warm_up, GAN.encoder_step]
+            parts += [path_aware.Encoder, path_aware.OnSphere, path_aware.inversion_loss, path_aware.path_loss]
+            parts += [path_aware.warm_up, inversion.objective, GAN.encoder_step]
         return parts
 
     def continue_from(self, base: store.Trained) -> None:
@@ -240,7 +242,7 @@ class GAN:
         if self.config.base:
             self.G.eval()  # freeze BatchNorm, so that training and evaluation use the same function
         if self.encoder is not None and epoch == 0:
-            path_aware.warm_up(self.encoder, self.G, images, self.rng)
+            path_aware.warm_up(self.encoder, self.G, images, self.config.code_penalty, self.rng)
 
     def set_learning_rate(self, remaining: float) -> None:
         """Lower all learning rates linearly; remaining: the share of the training that is still to come."""
@@ -270,7 +272,10 @@ class GAN:
         objective = losses["generator"]
         if self.encoder is not None:  # path-aware training, chapter 8
             self.encoder_step(x, losses)
-            objective = objective + config.path_weight * losses["path"] + config.inversion_weight * losses["inversion"]
+            if config.path_weight:
+                objective = objective + config.path_weight * losses["path"]
+            if config.inversion_weight:
+                objective = objective + config.inversion_weight * losses["inversion"]
         take_step(objective, self.opt_G)
         update_average(self.G_ema, self.G, config.ema_decay, number)
         return {name: value.detach() for name, value in losses.items()}
@@ -293,13 +298,17 @@ class GAN:
         return objective
 
     def encoder_step(self, x: Tensor, losses: dict[str, Tensor]) -> None:
-        """One step of the encoder on real images x; path and inversion loss join `losses`, for the generator's step."""
+        """One step of the encoder on the inversion loss of real images x, whatever its weight in the generator's loss.
+
+        The inversion loss and the path loss, if it has a weight, join `losses`, for the generator's step.
+        """
+        config = self.config
         with autocast():
-            losses["path"], losses["inversion"] = path_aware.path_losses(self.G, self.encoder, x, self.rng)
-        objective = losses["inversion"]
-        if self.config.path_weight:
-            objective = objective + losses["path"]
-        take_step(objective, self.opt_E, retain_graph=True)
+            codes = self.encoder(x)
+            losses["inversion"] = path_aware.inversion_loss(self.G, codes, x, config.code_penalty)
+            if config.path_weight:
+                losses["path"] = path_aware.path_loss(self.G, codes, x, self.rng)
+        take_step(losses["inversion"], self.opt_E, retain_graph=True)
 
     def scores(self, epoch: int) -> dict[str, float]:
         """What the history records of the samples' quality after this epoch, counted from 1, if anything."""

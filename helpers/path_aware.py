@@ -1,16 +1,29 @@
 """Path-aware training: the losses that lower the energy of paths between the codes of real images."""
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.inversion import PRIOR
+from helpers.inversion import objective
 from helpers.networks import SLOPE
 
 
-class Encoder(nn.Sequential):
-    """Learns to invert a generator during its training: maps images (B, 1, 28, 28) to codes (B, latent_dim)."""
+class OnSphere(nn.Module):
+    """Scales each code z (B, d) to norm √d, which is about the norm of codes drawn from N(0, I)."""
 
-    def __init__(self, latent_dim: int):
+    def forward(self, z: Tensor) -> Tensor:
+        return math.sqrt(z.shape[1]) * F.normalize(z)
+
+
+class Encoder(nn.Sequential):
+    """Learns to invert a generator during its training: maps images (B, 1, 28, 28) to codes (B, latent_dim).
+
+    on_sphere: all its codes have norm √latent_dim.
+    """
+
+    def __init__(self, latent_dim: int, on_sphere: bool = False):
         super().__init__(
             nn.Flatten(),
             nn.Linear(784, 512),
@@ -19,14 +32,26 @@ class Encoder(nn.Sequential):
             nn.LeakyReLU(SLOPE),
             nn.Linear(256, latent_dim),
         )
+        if on_sphere:
+            self.append(OnSphere())
 
 
-def straight_line_excess(G: nn.Module, z: Tensor, images: Tensor, rng: torch.Generator | None = None) -> Tensor:
-    """The path loss of a batch: ρ of the straight lines between the codes of neighbouring images, minus 1 (a scalar).
+def inversion_loss(G: nn.Module, codes: Tensor, images: Tensor, penalty: float) -> Tensor:
+    """Mean of 2 (‖G(e) − x‖² + μ‖e‖²) over a batch, relative to that of ½‖x_A − x_B‖² for neighbours (a scalar).
 
-    z (B, d) are the codes of the images (B, 1, 28, 28), which are treated as constants. With uniform t this is an
-    unbiased estimate of Σ ∫ c(Z(t)) dt / Σ ½‖x_A − x_B‖² − 1. Since ‖z_A − z_B‖ cancels, rescaling z cannot lower it.
+    codes e (B, d) of images x (B, 1, 28, 28); penalty: μ. The factor 2 counts both ends of a path.
     """
+    lower_bound = (images - images.roll(1, 0)).square().sum().mul(0.5)
+    return 2 * objective(G, images, codes, penalty).sum() / lower_bound
+
+
+def path_loss(G: nn.Module, codes: Tensor, images: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """ρ of the straight lines between the codes of neighbouring images, minus 1, estimated from a batch (a scalar).
+
+    codes (B, d) of images (B, 1, 28, 28); both are treated as constants. With uniform t this is an unbiased estimate
+    of Σ ∫ c(Z(t)) dt / Σ ½‖x_A − x_B‖² − 1. Since ‖z_A − z_B‖ cancels, rescaling the codes cannot lower it.
+    """
+    z = codes.detach()
     x_a = images.detach()
     x_b = x_a.roll(1, 0)
     t = torch.rand(len(z), 1, generator=rng, device=z.device, dtype=z.dtype)
@@ -35,23 +60,14 @@ def straight_line_excess(G: nn.Module, z: Tensor, images: Tensor, rng: torch.Gen
     return cost / (x_a - x_b).square().sum().mul(0.5) - 1
 
 
-def inversion_loss(G: nn.Module, images: Tensor, z: Tensor, prior: float = PRIOR) -> Tensor:
-    """‖G(z) − x‖² + prior ‖z‖², the objective of the inversion, summed over a batch of images and codes z (B, d)."""
-    return (G(z) - images).square().sum() + prior * z.square().sum()
-
-
-def path_losses(
-    G: nn.Module, encoder: Encoder, images: Tensor, rng: torch.Generator | None = None
-) -> tuple[Tensor, Tensor]:
-    """Path loss and inversion loss of real images (B, 1, 28, 28), relative to the lower bound ½ Σ ‖x_A − x_B‖²."""
-    codes = encoder(images)
-    lower_bound = (images - images.roll(1, 0)).square().sum().mul(0.5)
-    path_loss = straight_line_excess(G, codes, images, rng)
-    return path_loss, 2 * inversion_loss(G, images, codes) / lower_bound
-
-
 def warm_up(
-    encoder: Encoder, G: nn.Module, images: Tensor, rng: torch.Generator, steps: int = 500, batch: int = 128
+    encoder: Encoder,
+    G: nn.Module,
+    images: Tensor,
+    penalty: float,
+    rng: torch.Generator,
+    steps: int = 500,
+    batch: int = 128,
 ) -> None:
     """Train the encoder alone before the first epoch, so that the generator is not trained on poor codes."""
     weights = list(encoder.parameters())
@@ -59,6 +75,6 @@ def warm_up(
     for _ in range(steps):
         x = images[torch.randint(len(images), (batch,), generator=rng, device=images.device)]
         optimizer.zero_grad()
-        loss = inversion_loss(G, x, encoder(x)) / batch
+        loss = objective(G, x, encoder(x), penalty).mean()
         loss.backward(inputs=weights)  # the generator gets no gradient
         optimizer.step()

@@ -145,21 +145,8 @@ class Run:
             raise RuntimeError(f"{self.name} was trained for {len(self.history)} of {self.total} epochs.")
         tensors = nn.ModuleDict(self.model.kept).state_dict()
         tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-        config = entries(self.config)
-        record = {
-            "name": self.name,
-            "kind": type(self.config).__name__,
-            "config": config,
-            "seed": config["seed"],
-            "seconds": round(self.seconds, 1),
-            "device": device_name(),
-            "versions": {package: version(package) for package in ("torch", "torchvision", "safetensors")},
-            "commit": commit(),
-            "finished": time.time(),
-            "sha256": sha256_of_tensors(tensors),
-            **origin(self.model),
-            "history": self.history,
-        }
+        record = facts(self.name, self.config, self.seconds, tensors)
+        record |= origin(self.model) | {"history": self.history}
         write_atomically(self.path.with_suffix(".safetensors"), packed(record, tensors))
         self.path.with_suffix(".partial").unlink(missing_ok=True)
 
@@ -237,7 +224,7 @@ def training(name: str, config: Any, start: Callable[[], Any]) -> Iterator[Run]:
     classes, and the hash of the data, that determine the result (see `changes_since`). In `start` and in the block,
     torch's random numbers begin at the config's seed; the caller's generator is unchanged. Another process that needs
     the same model waits until it is finished.
-    $RETRAIN_SINCE (seconds since 1970): models finished before it are retrained, records only if $RETRAIN is "all".
+    $RETRAIN_SINCE (seconds since 1970): models finished before it are trained anew, see `retrained_since`.
     $MODELS_USED: a file to which name and SHA-256 are appended, which records the models that a notebook depends on.
     Raises ValueError for a damaged file and RuntimeError if the block ends before the last epoch.
     """
@@ -245,9 +232,8 @@ def training(name: str, config: Any, start: Callable[[], Any]) -> Iterator[Run]:
     require_count(epochs=settings["epochs"])
     with torch.random.fork_rng(), contextlib.ExitStack() as stack:
         torch.manual_seed(settings["seed"])
-        run = Run(name, config, start(), folder() / f"{name}-{config_hash(config)}")
-        retrain = settings.get("keep", True) or os.environ.get("RETRAIN") == "all"
-        since = float(os.environ.get("RETRAIN_SINCE", 0)) if retrain else 0.0
+        run = Run(name, config, start(), folder(name) / f"{name}-{config_hash(config)}")
+        since = retrained_since(settings)
         run._load_model(since)
         if run.trained is None:
             lock = run.path.with_suffix(".lock")
@@ -264,6 +250,68 @@ def training(name: str, config: Any, start: Callable[[], Any]) -> Iterator[Run]:
         else:
             run._save_model()
             run._load_model()
+
+
+Measurement = tuple[dict[str, Tensor], dict]  # tensors by name, and a record
+
+
+def measured(name: str, settings: dict, compute: Callable[[], Measurement]) -> Measurement:
+    """What `compute` measures: from the store, or computed now and stored as NAME-HASH.safetensors.
+
+    settings: a dictionary that can be written as JSON, with a seed and all else that changes the result, such as the
+    SHA-256 of the model that is measured. It is the record's "config". compute: returns tensors, and what the record
+    shall say besides. A stored measurement is replaced only if $RETRAIN is "all" (see `retrained_since`).
+    Raises ValueError if the file is damaged.
+    """
+    path = folder(name) / f"{name}-{config_hash(settings)}.safetensors"
+    since = retrained_since(settings | {"keep": False})
+    found = _stored_measurement(path.name, since)
+    if found is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_suffix(".lock")
+        with filelock.FileLock(lock):
+            found = _stored_measurement(path.name, since) or _measure(path, name, settings, compute)
+        if os.name != "nt":  # Windows keeps open files
+            lock.unlink(missing_ok=True)
+    tensors, record = found
+    _note_use(path.stem, record)
+    return {key: tensor.to(device()) for key, tensor in tensors.items()}, record
+
+
+def _stored_measurement(file: str, since: float) -> Measurement | None:
+    for place in folders():
+        if (place / file).is_file():
+            record, tensors = read(place / file)
+            if record["finished"] >= since:
+                return tensors, record
+    return None
+
+
+def _measure(path: Path, name: str, settings: dict, compute: Callable[[], Measurement]) -> Measurement:
+    begin = time.monotonic()
+    tensors, besides = compute()
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    record = facts(name, settings, time.monotonic() - begin, tensors) | {"kind": "measurement", "history": []}
+    record |= besides
+    write_atomically(path, packed(record, tensors))
+    return tensors, record
+
+
+def facts(name: str, config: Any, seconds: float, tensors: dict[str, Tensor]) -> dict:
+    """What each record says, without the history of a training."""
+    settings = entries(config)
+    return {
+        "name": name,
+        "kind": type(config).__name__,
+        "config": settings,
+        "seed": settings["seed"],
+        "seconds": round(seconds, 1),
+        "device": device_name(),
+        "versions": {package: version(package) for package in ("torch", "torchvision", "safetensors")},
+        "commit": commit(),
+        "finished": time.time(),
+        "sha256": sha256_of_tensors(tensors),
+    }
 
 
 def match_layout(optimizer: torch.optim.Optimizer) -> None:
@@ -293,10 +341,20 @@ def folders() -> list[Path]:
     return [ROOT / "data" / "models", ROOT / "data" / "own-models"]
 
 
-def folder() -> Path:
-    """The folder in which newly trained models are written."""
+def folder(name: str) -> Path:
+    """The folder in which a newly trained model is written. A model with the name "own" is never shipped."""
     retrain = os.environ.get("RETRAIN") not in (None, "", "0")
-    return folders()[0] if retrain else folders()[-1]
+    return folders()[0] if retrain and name != "own" else folders()[-1]
+
+
+def retrained_since(settings: dict) -> float:
+    """The time (seconds since 1970) before which a model with these settings was finished if it must be trained anew.
+
+    That is $RETRAIN_SINCE for networks with seed 0. For other seeds, and for models that are kept as records only, it
+    is so only if $RETRAIN is "all".
+    """
+    chosen = settings.get("keep", True) and settings["seed"] == 0
+    return float(os.environ.get("RETRAIN_SINCE", 0)) if chosen or os.environ.get("RETRAIN") == "all" else 0.0
 
 
 def find(stem: str) -> Path | None:

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from helpers import gan
-from helpers.path_aware import Encoder, inversion_loss, path_losses, straight_line_excess, warm_up
+from helpers.inversion import objective
+from helpers.path_aware import Encoder, OnSphere, inversion_loss, path_loss, warm_up
 
 
 class Isometry(nn.Module):
@@ -31,37 +32,57 @@ def rng():
 
 def test_excess_of_a_cross_fade_is_one_third(rng):
     G, z = Isometry(), torch.randn(64, 8, generator=rng)
-    draws = torch.stack([straight_line_excess(G, z, G(z), rng) for _ in range(400)])
+    draws = torch.stack([path_loss(G, z, G(z), rng) for _ in range(400)])
     assert draws.mean().item() == pytest.approx(1 / 3, abs=5 * draws.std().item() / 20)
     same = [torch.Generator().manual_seed(2) for _ in range(2)]
-    plain = straight_line_excess(G, z, G(z), same[0])
-    stretched = straight_line_excess(lambda w: G(w / 3), 3 * z, G(z), same[1])
+    plain = path_loss(G, z, G(z), same[0])
+    stretched = path_loss(lambda w: G(w / 3), 3 * z, G(z), same[1])
     assert stretched.item() == pytest.approx(plain.item(), rel=1e-4)  # no scale of the codes lowers it
     still = G(z).roll(1, 0) / 2 + G(z) / 2
-    assert straight_line_excess(lambda _: still, z, G(z), rng).item() == pytest.approx(0, abs=1e-5)
+    assert path_loss(lambda _: still, z, G(z), rng).item() == pytest.approx(0, abs=1e-5)
 
 
-def test_the_encoder_learns_to_invert(rng):
+@pytest.mark.parametrize("penalty", [0.0, 0.1])
+def test_the_encoder_learns_to_invert(rng, penalty):
     G, encoder = Isometry(scale=4.0), Encoder(8)
     images = G(torch.randn(2000, 8, generator=rng))
-    before = inversion_loss(G, images, encoder(images), prior=0.0).item()
-    warm_up(encoder, G, images, rng, steps=300)
+    before = objective(G, images, encoder(images)).sum().item()
+    warm_up(encoder, G, images, penalty, rng, steps=300)
     codes = encoder(images)
-    assert inversion_loss(G, images, codes, prior=0.0).item() < 0.05 * before
-    path_loss = torch.stack([path_losses(G, encoder, images[:128], rng)[0] for _ in range(50)]).mean().item()
-    assert 1 / 3 - 0.03 < path_loss < 1 / 3 + 0.3
-    found = path_losses(G, encoder, images[:128], rng)[1].item()
+    assert objective(G, images, codes).sum().item() < 0.05 * before
+    excess = torch.stack([path_loss(G, codes[:128], images[:128], rng) for _ in range(50)]).mean().item()
+    assert 1 / 3 - 0.03 < excess < 1 / 3 + 0.3
+    found = inversion_loss(G, codes[:128], images[:128], penalty).item()
     lower_bound = (images[:128] - images[:128].roll(1, 0)).square().sum().item() / 2
-    direct = 2 * inversion_loss(G, images[:128], codes[:128]).item() / lower_bound
-    assert found == pytest.approx(direct, rel=1e-4)
+    errors = (G(codes[:128]) - images[:128]).square().sum() + penalty * codes[:128].square().sum()
+    assert found == pytest.approx(2 * errors.item() / lower_bound, rel=1e-4)
 
 
-def test_both_losses_reach_generator_and_encoder(rng):
-    for which in (0, 1):
+def test_a_larger_penalty_gives_shorter_codes(rng):
+    norms = []
+    for penalty in (0.0, 4.0):
+        torch.manual_seed(0)
+        G, encoder = Isometry(scale=2.0), Encoder(8)
+        images = G(torch.randn(1000, 8, generator=rng))
+        warm_up(encoder, G, images, penalty, rng, steps=300)
+        norms.append(encoder(images).norm(dim=1).mean().item())
+    assert norms[1] == pytest.approx(norms[0] / 2, rel=0.1)  # ridge regression: 4 / (4 + penalty) of the code
+
+
+def test_codes_on_the_sphere_have_the_prior_s_norm(rng):
+    codes = Encoder(16, on_sphere=True)(torch.rand(5, 1, 28, 28, generator=rng))
+    assert codes.norm(dim=1).tolist() == pytest.approx(5 * [4.0], rel=1e-5)
+    z = torch.randn(3, 9, generator=rng)
+    assert torch.allclose(OnSphere()(7 * z), OnSphere()(z), atol=1e-5)
+
+
+def test_both_losses_reach_the_generator_and_only_the_inversion_loss_the_encoder(rng):
+    images = torch.rand(16, 1, 28, 28, generator=rng)
+    for loss, last, reached in ((path_loss, rng, False), (inversion_loss, 0.1, True)):
         G, encoder = nn.Sequential(nn.Linear(8, 784), nn.Unflatten(1, (1, 28, 28))), Encoder(8)
-        path_losses(G, encoder, torch.rand(16, 1, 28, 28, generator=rng), rng)[which].backward()
+        loss(G, encoder(images), images, last).backward()
         assert G[0].weight.grad.abs().sum() > 0
-        assert all(p.grad.abs().sum() > 0 for p in encoder.parameters())
+        assert all((p.grad is not None and bool(p.grad.abs().sum() > 0)) == reached for p in encoder.parameters())
 
 
 @pytest.fixture
@@ -84,6 +105,21 @@ def test_trainings_from_one_base_keep_its_statistics(plain, tmp_path):
         assert all(0 < epoch["path"] < math.inf for epoch in run.record["history"])
     assert runs[0].history("path") != runs[1].history("path")
     assert len(list(tmp_path.glob("gan-*.safetensors"))) == 1
+
+
+def test_the_encoder_is_trained_alike_whatever_the_weights_in_the_generator_s_loss(plain):
+    base = gan.train(plain, "gan")
+    encoders = []
+    for weights in ((0.0, 1.0), (1.0, 1.0), (100.0, 1.0)):
+        path, inversion = weights
+        model = gan.GAN(replace(plain, path_weight=path, inversion_weight=inversion, base=gan.base_hash(base)), base)
+        model.encoder.load_state_dict(encoders[0][0] if encoders else model.encoder.state_dict())
+        before = {key: value.clone() for key, value in model.encoder.state_dict().items()}
+        x = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+        model.encoder_step(x, {})  # the first step: the generators are still the same
+        encoders.append((before, model.encoder.state_dict()))
+    for _, after in encoders[1:]:
+        assert all(torch.equal(after[key], encoders[0][1][key]) for key in after)
 
 
 def test_a_base_is_a_model_that_fits_and_is_part_of_the_name(plain, tmp_path):
