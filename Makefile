@@ -5,7 +5,7 @@
 #   PARAMETERS=FILE  set parameters of notebooks, in a TOML file like report/reduced.toml
 #   FORCE=1          run every notebook, including those that are unchanged
 #   JOBS=…           the number of notebooks to run at the same time (default: 2)
-#   RETRAIN=1        retrain the stored models; with RETRAIN=all also those of which only the record is stored (hours)
+#   RETRAIN=1        retrain the stored models of the first seed; with RETRAIN=all everything that is stored (many hours)
 #   WITH_MODELS=1 WITH_OUTPUTS=1  add the trained models, the executed notebooks to the archive of `make submission`
 #   SCHEDULER=tcp://HOST:PORT  train the sweeps on a Dask cluster whose workers share this folder
 #   PYTHON=…         use this Python interpreter, which must have all dependencies, instead of .venv

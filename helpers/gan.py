@@ -158,7 +158,6 @@ PATH_AWARE = replace(  # continues the training of a WGAN-GP
     WGAN_GP,
     epochs=5,
     learning_rate=1e-4,
-    path_weight=10.0,
     inversion_weight=10.0,
     keep=("generator",),
 )

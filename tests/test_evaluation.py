@@ -91,4 +91,4 @@ def test_the_classifier_refuses_a_setting_without_sense(setting, tmp_path, monke
     monkeypatch.setenv("MODELS", str(tmp_path / "models"))
     with pytest.raises(ValueError, match=f"^{next(iter(setting))} must be"):
         evaluation.train_classifier(evaluation.ClassifierConfig(**setting))
-    assert not store.folder().exists()
+    assert not store.folder("classifier").exists()

@@ -128,14 +128,61 @@ def test_of_two_that_need_one_model_the_second_waits_for_the_first(folder):
     assert suffixes(folder) == [".safetensors"]
 
 
-@pytest.mark.parametrize(("keep", "retrain", "run"), [(True, "1", True), (False, "1", False), (False, "all", True)])
-def test_older_models_are_trained_anew_but_records_only_when_all_are_asked_for(monkeypatch, keep, retrain, run):
-    first, _ = regression(CONFIG | {"keep": keep})
+@pytest.mark.parametrize(
+    ("keep", "seed", "retrain", "run"),
+    [
+        (True, 0, "1", True),
+        (True, 3, "1", False),
+        (True, 3, "all", True),
+        (False, 0, "1", False),
+        (False, 0, "all", True),
+    ],
+)
+def test_older_models_are_trained_anew_but_records_and_other_seeds_only_when_all_are_asked_for(
+    monkeypatch, keep, seed, retrain, run
+):
+    config = CONFIG | {"keep": keep, "seed": seed}
+    first, _ = regression(config)
     monkeypatch.setenv("RETRAIN_SINCE", str(first.record["finished"] + 100))
     monkeypatch.setenv("RETRAIN", retrain)
-    second, epochs = regression(CONFIG | {"keep": keep})
+    second, epochs = regression(config)
     assert epochs == EVERY_EPOCH * run and first.record["sha256"] == second.record["sha256"]
     assert bool(second.modules) == keep
+
+
+def measure(value=1.0, settings=None):
+    """Measure a number, and the times that it was measured now."""
+    calls = []
+
+    def compute():
+        calls.append(value)
+        return {"number": torch.tensor(value)}, {"training": {"sha256": "of the model"}}
+
+    tensors, record = store.measured("fact", settings or {"seed": 3, "model": "a"}, compute)
+    return tensors["number"].item(), record, len(calls)
+
+
+def test_a_measurement_is_made_once_for_each_setting_and_its_file_says_of_what(folder, monkeypatch):
+    number, record, calls = measure(2.0)
+    assert (number, calls) == (2.0, 1) and record["training"] == {"sha256": "of the model"}
+    assert measure(5.0)[::2] == (2.0, 0), "the stored one"
+    assert measure(5.0, {"seed": 3, "model": "b"})[::2] == (5.0, 1)
+    (file, _) = sorted(folder.glob("fact-*"), key=os.path.getmtime)
+    assert store.read(file)[0]["config"] == {"seed": 3, "model": "a"} and suffixes(folder) == 2 * [".safetensors"]
+    monkeypatch.setenv("RETRAIN_SINCE", str(record["finished"] + 100))
+    monkeypatch.setenv("RETRAIN", "1")
+    assert measure(5.0)[::2] == (2.0, 0)
+    monkeypatch.setenv("RETRAIN", "all")
+    assert measure(5.0)[::2] == (5.0, 1)
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(ValueError, match="damaged"):
+        measure(5.0)
+
+
+def test_a_measurement_that_fails_leaves_nothing(folder):
+    with pytest.raises(KeyboardInterrupt):
+        store.measured("fact", {"seed": 0}, interrupt)
+    assert not list(folder.glob("*.safetensors"))
 
 
 def test_a_training_that_diverges_ends_early_or_forgets_to_log_saves_nothing(folder):
@@ -293,17 +340,19 @@ def test_own_trainings_are_kept_apart_from_the_shipped_ones(tmp_path, monkeypatc
     monkeypatch.delenv("MODELS")
     monkeypatch.setattr(store, "ROOT", tmp_path)
     shipped, own = tmp_path / "data" / "models", tmp_path / "data" / "own-models"
-    first, _ = regression()
+    config = CONFIG | {"seed": 0}
+    first, _ = regression(config)
     (file,) = own.glob("*.safetensors")
     assert not shipped.exists()
     monkeypatch.setenv("RETRAIN", "1")
     monkeypatch.setenv("RETRAIN_SINCE", str(first.record["finished"] + 1e6))
     monkeypatch.setattr(store.time, "time", lambda: first.record["finished"] + 2e6)
-    second, run = regression()
+    second, run = regression(config)
     assert run == EVERY_EPOCH and [path.name for path in shipped.glob("*.safetensors")] == [file.name]
+    assert store.folder("own") == own, "a model without a name of its own is not shipped"
     monkeypatch.delenv("RETRAIN")
     monkeypatch.delenv("RETRAIN_SINCE")
-    assert regression()[0].record["finished"] == second.record["finished"], "the shipped one comes first"
+    assert regression(config)[0].record["finished"] == second.record["finished"], "the shipped one comes first"
     assert store.find(file.stem).parent == shipped
 
 
