@@ -51,7 +51,7 @@ class PathCosts:
     norm: Tensor  # mean of ‖z_A‖ and ‖z_B‖
     error: Tensor  # mean inversion error ‖G(z) − x‖² of both images
     frechet: float  # of the generator's samples
-    record: dict  # of the training; empty for a generator of one's own
+    record: dict  # of the training, see `of_training`; otherwise empty
 
 
 def measure(G: nn.Module, protocol: Protocol, classifier: nn.Module) -> dict[str, Tensor]:
@@ -96,10 +96,10 @@ def frechet(G: nn.Module, protocol: Protocol, classifier: nn.Module) -> float:
     return evaluation.frechet_distance(*features)
 
 
-def of_generator(G: nn.Module, protocol: Protocol, classifier: nn.Module, record: dict | None = None) -> PathCosts:
+def of_generator(G: nn.Module, protocol: Protocol, classifier: nn.Module) -> PathCosts:
     """The path costs of a generator, measured now unless they are stored under the hash of its weights."""
     settings = {"generator": sha256(G), "protocol": entries(protocol), "seed": protocol.seed}
-    return _stored(settings, lambda: (measure(G, protocol, classifier), {"training": record or {}}))
+    return _stored(settings, lambda: (measure(G, protocol, classifier), {}))
 
 
 def of_training(config: gan.GanConfig, base: store.Trained, protocol: Protocol, name: str = "") -> PathCosts:
@@ -133,5 +133,7 @@ def changes(costs: PathCosts, before: PathCosts) -> dict[str, Tensor]:
 def _stored(settings: dict, compute: Callable[[], store.Measurement]) -> PathCosts:
     tensors, record = store.measured("path-costs", settings, compute)
     return PathCosts(
-        **{name: tensors[name] for name in QUANTITIES}, frechet=tensors["frechet"].item(), record=record["training"]
+        **{name: tensors[name] for name in QUANTITIES},
+        frechet=tensors["frechet"].item(),
+        record=record.get("training", {}),
     )
