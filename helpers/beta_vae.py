@@ -1,4 +1,4 @@
-"""β-VAEs on MNIST with Gaussian or echo noise, trained side by side, one for each β of a sweep.
+"""β-VAEs on MNIST with Gaussian or echo noise, trained side by side, one for each β of a sweep; plain autoencoders.
 
 The loss is distortion + β · rate. Rates are in nats. The distortion −log p(x|z) of an image is its squared error summed
 over pixels in [0, 1] or, for images of zeros and ones, the Bernoulli negative log likelihood in nats.
@@ -44,6 +44,7 @@ class SweepConfig:
 
     betas: Annotated[tuple[Nonnegative, ...], AsTuple, Field(min_length=1)]
     echo: Annotated[EchoConfig | None, or_dictionary(EchoConfig)] = None  # None: Gaussian noise
+    noise: bool = True  # False: a plain autoencoder, whose code is the encoder's mean and whose β is 0
     binary: bool = False  # images of zeros and ones
     layers: Count = 1  # hidden ones, each way
     width: Count = 128
@@ -59,6 +60,8 @@ class SweepConfig:
     def __post_init__(self):
         if self.batch_size > self.images:
             raise ValueError(f"batch_size ({self.batch_size}) must not exceed images ({self.images}).")
+        if not self.noise and (any(self.betas) or self.echo):
+            raise ValueError("betas must be 0, and echo None, where there is no noise.")
 
 
 BETAS = (1e-4, 3.16e-4, 1e-3, 3.16e-3, 0.01, 0.0316, 0.1, 0.316, 1.0, 3.16, 10.0, 31.6, 100.0)
@@ -176,12 +179,26 @@ class EchoVAE(BetaVAE):
         return echo_rate(s.flatten(0, 1)).view(s.shape[:2])
 
 
+class Autoencoder(BetaVAE):
+    """The same without noise and prior term: z is the encoder's mean. The encoder's other outputs are not used."""
+
+    def sample(self, mean: Tensor, log_std: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        return mean
+
+    def rate(self, mean: Tensor, log_std: Tensor) -> Tensor:
+        """0: the loss has no prior term."""
+        return mean.new_zeros(mean.shape[:-1])
+
+
 class Sweep:
     """The VAEs of a sweep with their optimiser, random numbers and scores, as the store needs them."""
 
     def __init__(self, config: SweepConfig, x: Tensor):
         self.config = config
-        self.autoencoders = EchoVAE(config) if config.echo else BetaVAE(config)
+        if config.noise:
+            self.autoencoders = EchoVAE(config) if config.echo else BetaVAE(config)
+        else:
+            self.autoencoders = Autoencoder(config)
         output = x.mean(0).clamp(1e-3, 1 - 1e-3).logit()  # the best output at rate 0
         self.autoencoders.decoder[-1].bias.data[:] = output.cpu()
         self.adam = torch.optim.Adam(self.autoencoders.to(device()).parameters(), config.learning_rate, fused=True)

@@ -64,10 +64,10 @@ def training_threads() -> contextlib.AbstractContextManager:
     return contextlib.nullcontext() if os.environ.get("OMP_NUM_THREADS") else one_thread()
 
 
-def seconds(run: Callable[[], object], repeats: int = 4) -> float:
-    """The shortest wall time of `run()` in several repeats, including the work on the GPU."""
+def times(run: Callable[[], object], repeats: int) -> list[float]:
+    """The wall times of `run()` in several repeats, in seconds, including the work on the GPU."""
     synchronize = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
-    return min(timeit.repeat(lambda: (run(), synchronize()), setup=synchronize, repeat=repeats, number=1))
+    return timeit.repeat(lambda: (run(), synchronize()), setup=synchronize, repeat=repeats, number=1)
 
 
 @torch.no_grad()

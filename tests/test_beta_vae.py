@@ -93,6 +93,25 @@ def test_echo_settings_and_distortions_are_what_they_say():
     assert len(model.encoder) == len(model.decoder) == 5
 
 
+def test_a_plain_autoencoder_decodes_the_mean_and_has_no_prior_term():
+    config = replace(TINY, betas=(0.0,), noise=False)
+    x = torch.rand(6, 784)
+    model = beta_vae.Sweep(config, x).autoencoders
+    rate, distortion = model(x)
+    images = model.decode(model.encode(x)[0])
+    torch.testing.assert_close(distortion, (images - x).square().sum(-1))
+    assert rate.shape == (1, 6) and not rate.any()
+    run = beta_vae.train_sweep(config, "autoencoder")
+    scores = run.modules["scores"]
+    assert scores.distortion.item() > 0 == scores.rate.item() and run.history("loss")[1] < run.history("loss")[0]
+
+
+@pytest.mark.parametrize("change", [{"betas": (0.1,)}, {"betas": (0.0,), "echo": EchoConfig()}])
+def test_without_noise_there_is_no_beta_and_no_echo(change):
+    with pytest.raises(ValueError, match="where there is no noise"):
+        replace(TINY, **change, noise=False)
+
+
 @pytest.mark.parametrize("noise", [None, EchoConfig()])
 @pytest.mark.parametrize("binary", [False, True])
 def test_training_lowers_the_loss_and_keeps_its_scores(noise, binary):
