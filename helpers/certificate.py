@@ -22,6 +22,8 @@ class Certificate:
     margin: float  # the smallest distance of a slope s from the ends of its interval; inf if there are no kinks
     output_gradient: float  # the smallest ∂f_s/∂h over the outputs h of units at their kink; inf if there are none
     curvatures: Tensor  # (d − kinks,): eigenvalues of f_s's Hessian within the kinks' intersection, ascending
+    axes: Tensor  # (d − kinks, d): their eigenvectors
+    normals: Tensor  # (kinks, d): the unit normals of the kinks
 
     @property
     def kind(self) -> str:
@@ -168,6 +170,7 @@ def certificate_at(
         smallest_output_gradient = (output_gradient(generator, x, z, slopes)[at_kink].min() / loss).item()
         frame = torch.linalg.qr(piece.A[at_kink].T, mode="complete").Q[:, k:]
     hessian = torch.where(here.hessian.isfinite(), here.hessian, 0.0)
+    curvatures, vectors = torch.linalg.eigh(frame.T @ hessian @ frame)
     return Certificate(
         z=z,
         loss=loss.item(),
@@ -175,7 +178,9 @@ def certificate_at(
         residual=(here.gradient.norm() * z.norm() / loss).item() if same_piece else torch.inf,
         margin=margin,
         output_gradient=smallest_output_gradient,
-        curvatures=torch.linalg.eigvalsh(frame.T @ hessian @ frame) * z.norm() ** 2 / loss,
+        curvatures=curvatures * z.norm() ** 2 / loss,
+        axes=(frame @ vectors).T,
+        normals=torch.nn.functional.normalize(piece.A[at_kink], dim=1),
     )
 
 

@@ -93,12 +93,12 @@ def starts(images: int, restarts: int, latent_dim: int, seed: int) -> Tensor:
     return torch.randn(images, restarts, latent_dim, generator=rng, dtype=torch.float32)
 
 
-def gradient_descent(G: Decode, x: Tensor, z: Tensor, steps: int, prior: float = 0.0) -> Tensor:
+def gradient_descent(G: Decode, x: Tensor, z: Tensor, steps: int, prior: float = 0.0, rate: float = 0.1) -> Tensor:
     """Minimise the objective over codes z (N, d) by gradient descent (Adam), with the generator G frozen."""
     z = z.clone().requires_grad_()
-    adam = torch.optim.Adam([z], lr=0.1)
+    adam = torch.optim.Adam([z], lr=rate)
     for step in range(steps):
-        adam.param_groups[0]["lr"] = 0.1 * (1 - step / steps)
+        adam.param_groups[0]["lr"] = rate * (1 - step / steps)
         loss = objective(G, x, z, prior).sum()
         (z.grad,) = torch.autograd.grad(loss, z)
         adam.step()

@@ -9,8 +9,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
 from helpers.compute import require_count
@@ -108,6 +110,17 @@ def end_images(x: Tensor, like: Tensor, pairs: int) -> Tensor:
     return x.to(like).reshape(-1, size)
 
 
+def nearest_image_ratio(images: Tensor, x_a: Tensor, x_b: Tensor) -> Tensor:
+    """The lowest c among images (N, …), over its lower bound ½‖x_a − x_b‖², for P pairs x_a, x_b (P, …): (P,).
+
+    It is 1 + 4r²/‖x_a − x_b‖², with r the least distance of an image from the pixel average of the pair, and no path
+    whose images all keep this distance has a smaller ρ. For x_a and x_b themselves it is 2.
+    """
+    a, b = x_a.flatten(1), x_b.flatten(1)
+    nearest = torch.cdist((a + b) / 2, images.flatten(1).to(a)).amin(1)
+    return 1 + 4 * nearest.square() / (a - b).square().sum(1)
+
+
 def conformal_density(cost: Cost, path: Tensor) -> Tensor:
     """c‖Ż‖² on each segment of paths (…, T + 1, d), with c at its midpoint: (…, T); the mean is U."""
     midpoints = (path[..., 1:, :] + path[..., :-1, :]) / 2
@@ -180,6 +193,34 @@ def descend(density: Density, start: Tensor, basis: Tensor, evaluations: int, to
     hessian = LBFGS(scale.nan_to_num(0.0, 0.0), y.shape[1])
     found = minimise(energy, y, hessian, evaluations, tolerance, wolfe=False)
     return replace(found, x=move(found.x, rows))
+
+
+def softest_direction(density: Density, path: Tensor) -> tuple[float, Tensor]:
+    """The smallest eigenvalue of the Hessian of U = mean(density) at a path (T + 1, d) in float64, and its direction.
+
+    The Hessian is that in the amplitudes of `sine_basis`, by Lanczos iteration, in units of 2U/∫‖Ż‖²: for constant c
+    all its eigenvalues are 1. On a LeakyReLU generator it does not see the kinks. The direction (T + 1, d) has the
+    kinetic energy of the path and vanishes at both ends.
+    """
+    segments, size = len(path) - 1, path.shape[1]
+    basis, row = sine_basis(segments).to(path), torch.zeros(1, dtype=torch.long, device=path.device)
+
+    def displacement(y: Tensor) -> Tensor:
+        return F.pad(basis @ y.reshape(segments - 1, size), (0, 0, 1, 1))
+
+    def energy(y: Tensor) -> Tensor:
+        return density((path + displacement(y)).unsqueeze(0), row).mean()
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        tangent = torch.from_numpy(vector.reshape(-1).copy()).to(path)
+        return torch.func.jvp(torch.func.grad(energy), (origin,), (tangent,))[1].cpu().numpy()
+
+    origin = path.new_zeros((segments - 1) * size)
+    kinetic = kinetic_energy(path.unsqueeze(0))[0]
+    hessian = LinearOperator((len(origin), len(origin)), matvec=product, dtype=np.float64)
+    values, vectors = eigsh(hessian, k=1, which="SA", v0=np.ones(len(origin)), tol=1e-3)
+    direction = displacement(torch.from_numpy(vectors[:, 0].copy()).to(path))
+    return values[0] * kinetic.item() / (2 * energy(origin).item()), direction * kinetic.sqrt()
 
 
 @dataclass(frozen=True)

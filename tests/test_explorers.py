@@ -123,7 +123,7 @@ def test_path_explorer_shows_the_frames_of_a_known_pair_both_ways(two_pairs: tup
             assert (sheets(explorer.strips.html)[1].reshape(5, 28, 28) == ink(generator(way)[:, 0])).all()
         assert texts(explorer.strips.html)[0][2].startswith("t = 0.50")
         places.add(tuple(re.findall(r'data-places="([^"]+)"', explorer.strips.html)))
-    assert len(places) == 4 and all(len(of_path) == 3 for of_path in places)
+    assert len(places) == 4 and all(len(of_path) == 4 for of_path in places)
 
 
 def test_path_explorer_begins_in_the_middle_of_a_path_and_its_film_stands_for_it(two_pairs: tuple) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import beta_vae, inversion
+from helpers import beta_vae, inversion, paths
 from helpers.networks import ConvGenerator
 from helpers.show import films
 
@@ -47,3 +47,13 @@ def test_descents_are_those_of_the_inversion(generator: nn.Module) -> None:
     assert torch.equal(decoded[0], generator(start)) and torch.equal(decoded[-1], generator(Ends.z[0]))
     landed = inversion.gradient_descent(generator, x.flatten().expand(3, -1), start, films.STEPS)
     assert torch.equal(decoded[films.STEPS // films.EVERY], generator(landed))
+
+
+def test_energy_so_far_grows_from_nothing_to_all_of_it(generator: nn.Module) -> None:
+    x_a, x_b = torch.rand(2, 1, 28, 28) * 2 - 1
+    path = torch.randn(9, 8)
+    U, so_far = films.energy_so_far(generator, path, x_a, x_b)
+    assert U == pytest.approx(paths.path_energy(generator, path, x_a, x_b).item(), rel=1e-5)
+    assert so_far[0] == 0 and so_far[-1] == 1 and (so_far.diff() > 0).all()
+    part, _ = films.energy_so_far(generator, path[:5], x_a, x_b)  # the first half at twice the speed, from 0 to 1
+    assert so_far[4].item() == pytest.approx(2 * part / U, rel=1e-5)

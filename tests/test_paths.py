@@ -282,3 +282,33 @@ def test_validation_decodes_one_code(monkeypatch):
 
     paths.shortest_path(generator, *torch.randn(4, 3, 2), points=33)
     assert decoded == [1]
+
+
+def test_nearest_image_bounds_rho():
+    x_a, x_b = torch.rand(2, 3, 1, 4, 4, dtype=torch.float64)
+    ends = paths.nearest_image_ratio(torch.cat([x_a[:1], x_b[:1]]), x_a[:1], x_b[:1])
+    torch.testing.assert_close(ends, torch.full((1,), 2.0, dtype=torch.float64))
+    images = torch.rand(50, 1, 4, 4, dtype=torch.float64)
+    found = paths.nearest_image_ratio(images, x_a, x_b)
+    cost = paths.image_cost(lambda z: images, x_a[0], x_b[0])(torch.zeros(50, 1, dtype=torch.float64))
+    bound = (x_a[0] - x_b[0]).square().sum() / 2
+    torch.testing.assert_close(found[0], cost.min() / bound)
+
+
+@pytest.mark.parametrize("curved", [False, True])
+def test_softest_direction_is_that_of_the_whole_hessian(curved):
+    cost = (lambda z: 1 + z[..., 0].square() - 0.3 * z[..., 1].cos()) if curved else (lambda z: 3 + 0 * z[..., 0])
+    path = paths.linear_path(*torch.randn(2, 2, dtype=torch.float64), 9)
+    basis = paths.sine_basis(8)
+
+    def energy(y):
+        inner = path[1:-1] + basis @ y.reshape(7, 2)
+        return paths.conformal_density(cost, torch.cat([path[:1], inner, path[-1:]])).mean()
+
+    whole = torch.func.hessian(energy)(torch.zeros(14, dtype=torch.float64))
+    kinetic, least = paths.kinetic_energy(path[None])[0], energy(torch.zeros(14, dtype=torch.float64))
+    unit = 2 * least / kinetic
+    found, direction = paths.softest_direction(lambda p, rows: paths.conformal_density(cost, p), path)
+    assert found == pytest.approx((torch.linalg.eigvalsh(whole)[0] / unit).item(), rel=1e-4)
+    assert curved or found == pytest.approx(1, rel=1e-9)
+    assert paths.kinetic_energy(direction[None])[0] == pytest.approx(kinetic.item()) and not direction[[0, -1]].any()

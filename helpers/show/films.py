@@ -151,23 +151,35 @@ def minima_film(G: nn.Module, x: Tensor, ends: nn.Module, image: int) -> Film:
 
 @torch.no_grad()
 def path_film(G: nn.Module, classifier: nn.Module, path: Tensor, x_a: Tensor, x_b: Tensor) -> Film:
-    """The images of a path (T, d) between its end images (1, h, w), with three curves and a text of their values."""
+    """The images of a path (T, d) between its end images (1, h, w), with four curves and a text of their values."""
     images, t = G(path), torch.linspace(0, 1, len(path))
-    cost = paths.image_cost(G, x_a, x_b)(path.unsqueeze(0))[0].cpu() / (0.5 * (x_a - x_b).square().sum().item())
+    bound = 0.5 * (x_a - x_b).square().sum().item()  # of c
+    cost = paths.image_cost(G, x_a, x_b)(path.unsqueeze(0))[0].cpu() / bound
+    U, so_far = energy_so_far(G, path, x_a, x_b)
+    rho = U / (bound * (path[0] - path[-1]).square().sum().item())
     radius = path.norm(dim=1).cpu() / math.sqrt(path.shape[1])
     probability, digit = in_batches(classifier, images).softmax(1).cpu().max(1)
-    values = {"$c$ / lower bound": cost, r"$\Vert Z\Vert/\sqrt{d}$": radius, "probability": probability}
+    values = {"$c$ / lower bound": cost, "energy so far / $U$": so_far}
+    values |= {r"$\Vert Z\Vert/\sqrt{d}$": radius, "probability": probability}
     texts = [
-        f"t = {time:.2f}: cost c {c:.2f} × its lower bound, ‖Z‖ = {r:.2f} √d, classifier: {p:.0%} probability of a {k}"
-        for time, c, r, p, k in zip(t, cost, radius, probability, digit, strict=True)
+        f"t = {time:.2f}: {share:.0%} of the energy so far (U = {U:,.0f}, ρ = {rho:.2f}), cost c {c:.2f} × its lower "
+        f"bound, ‖Z‖ = {r:.2f} √d, classifier: {p:.0%} probability of a {k}"
+        for time, share, c, r, p, k in zip(t, so_far, cost, radius, probability, digit, strict=True)
     ]
     strips = {"from": x_a.unsqueeze(0), "G(Z(t))": images, "to": x_b.unsqueeze(0)}
     return Film(strips, "t", texts, *path_curves(t, values), side=100)
 
 
+def energy_so_far(G: nn.Module, path: Tensor, x_a: Tensor, x_b: Tensor) -> tuple[float, Tensor]:
+    """U of a path (T, d), and the share of it that lies before each of its points, ∫₀ᵗ c‖Ż‖² dt / U: (T,)."""
+    density = paths.conformal_density(paths.image_cost(G, x_a, x_b), path.double().unsqueeze(0))[0].cpu()
+    passed = nn.functional.pad(density.cumsum(0), (1, 0))
+    return density.mean().item(), passed / passed[-1].clamp_min(1e-300)
+
+
 def path_curves(t: Tensor, values: Mapping[str, Tensor]) -> tuple[Figure, list[Curve]]:
     """Values along a path, one below the other, and the points on them."""
-    fig, axes = chart(len(values), 3.6, 3.4)
+    fig, axes = chart(len(values), 3.6, 1.1 * len(values))
     curves = []
     for ax, (label, heights) in zip(axes, values.items(), strict=True):
         ax.plot(t, heights, color=COLOURS["data"])
