@@ -32,11 +32,13 @@ class Protocol:
     samples: Count = 10_000  # for the Fréchet distance, of the test images or of the training images from `first` on
     seed: CountOrZero = 0
 
+    def __post_init__(self):
+        if self.first + 2 * self.pairs > {"test": 10_000, "train": 60_000}[self.split]:
+            raise ValueError(f"there are no {self.pairs} pairs of {self.split} images from number {self.first} on.")
+
     def images(self) -> tuple[Tensor, Tensor]:
         """The first and the second images of the pairs, (pairs, 1, 28, 28) each."""
         images = data.mnist(self.split)[0][self.first :][: 2 * self.pairs]
-        if len(images) < 2 * self.pairs:
-            raise ValueError(f"there are no {self.pairs} pairs of {self.split} images from number {self.first} on.")
         return images[::2], images[1::2]
 
 

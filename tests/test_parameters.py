@@ -65,7 +65,7 @@ def test_the_pairs_of_notebook_07_are_still_those_of_its_tables(choose_pairs, co
     [
         ("06", "restarts = 1", "^restarts must be a whole number of at least 2, not 1"),
         ("07", "pairs = 4461", "^pairs must be at most 4460, not 4461"),
-        ("08", "pairs = 5001", "^pairs must be at most 5000, not 5001"),
+        ("08", "penalties = [1.0]", "^penalties must contain 0.1, the weight of chapter 6, not only"),
     ],
 )
 def test_what_a_notebook_cannot_do_is_refused_by_its_set_up_cell(notebook: str, changes: str, message: str) -> None:

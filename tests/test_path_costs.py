@@ -43,7 +43,8 @@ def test_the_images_are_neighbours_that_no_other_chapter_uses():
     used = range(protocol.first, protocol.first + 2 * protocol.pairs)
     assert not picked & set(used) and used.start >= 1000
     with pytest.raises(ValueError, match="there are no 25 pairs of test images from number 9960 on"):
-        replace(protocol, first=9960).images()
+        replace(protocol, first=9960)
+    assert len(replace(protocol, first=59_950, split="train").images()[0]) == 25
 
 
 def test_u_is_the_product_of_its_factors(classifier):
