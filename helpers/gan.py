@@ -139,6 +139,7 @@ class GanConfig:
     path_weight: Nonnegative = 0.0  # of the path loss in the generator's (see path_aware)
     inversion_weight: Nonnegative = 0.0  # of the inversion loss in it
     code_penalty: Nonnegative = 0.1  # μ of ‖e‖² in the inversion loss of the encoder's codes e
+    encoder_path_weight: Nonnegative = 0.0  # ν: the encoder minimises inversion loss + ν path loss
     codes_on_sphere: bool = False  # the encoder's codes are scaled to norm √latent_dim
     num_eval_samples: CountOrZero = 10_000  # scored after every `eval_every` epochs and at the end; 0: never
     eval_every: Count = 5
@@ -297,17 +298,20 @@ class GAN:
         return objective
 
     def encoder_step(self, x: Tensor, losses: dict[str, Tensor]) -> None:
-        """One step of the encoder on the inversion loss of real images x, whatever its weight in the generator's loss.
+        """One step of the encoder on real images x, on the inversion loss + ν times the path loss.
 
-        The inversion loss and the path loss, if it has a weight, join `losses`, for the generator's step.
+        Both losses (the path loss only if it has a weight) join `losses`, for the generator's step.
         """
         config = self.config
         with autocast():
             codes = self.encoder(x)
             losses["inversion"] = path_aware.inversion_loss(self.G, codes, x, config.code_penalty)
-            if config.path_weight:
+            if config.path_weight or config.encoder_path_weight:
                 losses["path"] = path_aware.path_loss(self.G, codes, x, self.rng)
-        take_step(losses["inversion"], self.opt_E, retain_graph=True)
+        objective = losses["inversion"]
+        if config.encoder_path_weight:
+            objective = objective + config.encoder_path_weight * losses["path"]
+        take_step(objective, self.opt_E, retain_graph=True)
 
     def scores(self, epoch: int) -> dict[str, float]:
         """What the history records of the samples' quality after this epoch, counted from 1, if anything."""

@@ -48,14 +48,13 @@ def inversion_loss(G: nn.Module, codes: Tensor, images: Tensor, penalty: float) 
 def path_loss(G: nn.Module, codes: Tensor, images: Tensor, rng: torch.Generator | None = None) -> Tensor:
     """ρ of the straight lines between the codes of neighbouring images, minus 1, estimated from a batch (a scalar).
 
-    codes (B, d) of images (B, 1, 28, 28); both are treated as constants. With uniform t this is an unbiased estimate
+    codes (B, d) of images (B, 1, 28, 28), which are treated as constants. With uniform t this is an unbiased estimate
     of Σ ∫ c(Z(t)) dt / Σ ½‖x_A − x_B‖² − 1. Since ‖z_A − z_B‖ cancels, rescaling the codes cannot lower it.
     """
-    z = codes.detach()
     x_a = images.detach()
     x_b = x_a.roll(1, 0)
-    t = torch.rand(len(z), 1, generator=rng, device=z.device, dtype=z.dtype)
-    between = G(torch.lerp(z, z.roll(1, 0), t))
+    t = torch.rand(len(codes), 1, generator=rng, device=codes.device, dtype=codes.dtype)
+    between = G(torch.lerp(codes, codes.roll(1, 0), t))
     cost = (between - x_a).square().sum() + (between - x_b).square().sum()
     return cost / (x_a - x_b).square().sum().mul(0.5) - 1
 
