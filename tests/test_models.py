@@ -64,7 +64,9 @@ TRAININGS = {
     "r1": lambda: gan.train(tiny("r1")),
     "best": lambda: gan.train(tiny("best", r1_every=2)),
     "path-aware": lambda: gan.train(tiny("path-aware"), base=gan.train(tiny("wgan-gp"))),
-    "both losses": lambda: gan.train(tiny("path-aware", path_weight=10.0, encoder_path_weight=1.0), base=gan.train(tiny("wgan-gp"))),
+    "both losses": lambda: gan.train(
+        tiny("path-aware", path_weight=10.0, encoder_path_weight=1.0), base=gan.train(tiny("wgan-gp"))
+    ),
     "gaussian": lambda: beta_vae.train_sweep(SWEEP),
     "echo, binary": lambda: beta_vae.train_sweep(replace(SWEEP, binary=True, echo={})),
     "autoencoder": lambda: beta_vae.train_sweep(replace(SWEEP, betas=(0.0,), noise=False)),
