@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from helpers import data, evaluation, gan, store
 from helpers.compute import in_batches
-from helpers.config import AsTuple, Count, CountOrZero, Nonnegative, configuration, entries
+from helpers.config import AsTuple, Count, CountOrZero, Nonnegative, changes, configuration
 from helpers.inversion import invert
 from helpers.path_aware import OnSphere
 from helpers.paths import linear_path, path_energy, shortest_path
@@ -100,7 +100,7 @@ def frechet(G: nn.Module, protocol: Protocol, classifier: nn.Module) -> float:
 
 def of_generator(G: nn.Module, protocol: Protocol, classifier: nn.Module) -> PathCosts:
     """The path costs of a generator, measured now unless they are stored under the hash of its weights."""
-    settings = {"generator": sha256(G), "protocol": entries(protocol), "seed": protocol.seed}
+    settings = {"generator": sha256(G), "protocol": changes(protocol), "seed": protocol.seed}
     return _stored(settings, lambda: (measure(G, protocol, classifier), {}))
 
 
@@ -111,8 +111,8 @@ def of_training(config: gan.GanConfig, base: store.Trained, protocol: Protocol, 
     shipped.
     """
     config = replace(config, keep=("generator",))
-    training = entries(replace(config, base=gan.base_hash(base), keep=()))
-    settings = {"training": training, "protocol": entries(protocol), "seed": config.seed}
+    training = changes(replace(config, base=gan.base_hash(base)))
+    settings = {"training": training, "protocol": changes(protocol), "seed": config.seed}
 
     def compute() -> store.Measurement:
         model = gan.train(config, name, base)
@@ -122,7 +122,7 @@ def of_training(config: gan.GanConfig, base: store.Trained, protocol: Protocol, 
     return _stored(settings, compute)
 
 
-def changes(costs: PathCosts, before: PathCosts) -> dict[str, Tensor]:
+def log_changes(costs: PathCosts, before: PathCosts) -> dict[str, Tensor]:
     """ln of the ratios of U, ρ and ‖z_A − z_B‖² to those of another model, mean over the pairs: (penalties,) each.
 
     For the same images, U = ρ · ½‖x_A − x_B‖² · ‖z_A − z_B‖², so the changes of ρ and of the distance add up to U's.

@@ -57,7 +57,7 @@ def test_u_is_the_product_of_its_factors(classifier):
     assert (found["norm"][1] < found["norm"][0]).all()  # a larger penalty
     costs = PathCosts(**{name: found[name] for name in path_costs.QUANTITIES}, frechet=1.0, record={})
     other = replace(costs, energy=6 * costs.energy, rho=2 * costs.rho, distance=3 * costs.distance)
-    change = path_costs.changes(other, costs)
+    change = path_costs.log_changes(other, costs)
     assert torch.allclose(change["energy"], change["rho"] + change["distance"])
     assert torch.allclose(change["energy"], torch.full((2,), 6.0, dtype=torch.float64).log())
 
