@@ -124,6 +124,7 @@ class GanConfig:
     learning_rate: Nonnegative = 2e-4  # of Adam; it falls linearly to 0, so that its mean is the assignment's 1e-4
     betas: Annotated[tuple[Share, Share], AsTuple] = (0.5, 0.999)  # of Adam (Radford et al. 2016)
     penalty_weight: Nonnegative = 0.0  # of the gradient penalty
+    critic_steps: Count = 1  # of the critic before each step of the generator (Gulrajani et al. 2017: 5)
     r1_weight: Nonnegative = 0.0  # γ: γ/2 is the weight of the R1 penalty (Mescheder et al. 2018)
     r1_every: Count = 1  # the R1 penalty is added every r1_every steps, multiplied by r1_every
     shift: CountOrZero = 0  # real and generated images are moved by up to so many pixels before the critic sees them
@@ -210,8 +211,8 @@ class GAN:
     def code(self) -> list:
         """The functions and classes on which the result depends most, as they are now (see `provenance.code_hash`)."""
         config = self.config
-        parts = [GAN.step, GAN.critic_objective, GAN.set_learning_rate, *adversarial_losses(config.loss)]
-        parts += [type(self.G), type(self.D), take_step, update_average]
+        parts = [GAN.step, GAN.critic_objective, GAN.generator_step, GAN.set_learning_rate]
+        parts += [*adversarial_losses(config.loss), type(self.G), type(self.D), take_step, update_average]
         if config.penalty_weight:
             parts += [gradient_penalty, interpolate, input_gradient]
         if config.r1_weight:
@@ -253,9 +254,10 @@ class GAN:
             self.opt_E.param_groups[0]["lr"] = 10 * self.config.learning_rate * remaining
 
     def step(self, x: Tensor, number: int) -> dict[str, Tensor]:
-        """One step of the critic, then one of the generator, on real images x (B, 1, 28, 28) and as many samples.
+        """One step of the critic on real images x (B, 1, 28, 28) and as many samples, then one of the generator.
 
-        number: that of the step in the training. Returns the losses and their terms.
+        number: that of the step in the training; the generator's turn comes after every `critic_steps` of them.
+        Returns the losses and their terms.
         """
         config = self.config
         losses = {}
@@ -265,7 +267,16 @@ class GAN:
             fake = random_shift(self.G(z), config.shift, self.rng)
             objective = self.critic_objective(real, fake.detach(), number, losses)
         take_step(objective, self.opt_D)
+        if (number + 1) % config.critic_steps == 0:
+            self.generator_step(x, fake, number // config.critic_steps, losses)
+        return {name: value.detach() for name, value in losses.items()}
 
+    def generator_step(self, x: Tensor, fake: Tensor, number: int, losses: dict[str, Tensor]) -> None:
+        """One step of the generator on its samples (B, 1, 28, 28), the number-th of the training; losses are added.
+
+        x: real images (B, 1, 28, 28), which only path-aware training uses.
+        """
+        config = self.config
         _, loss_of_generator = adversarial_losses(config.loss)
         with autocast():
             losses["generator"] = loss_of_generator(self.D(fake).float())
@@ -278,7 +289,6 @@ class GAN:
                 objective = objective + config.inversion_weight * losses["inversion"]
         take_step(objective, self.opt_G)
         update_average(self.G_ema, self.G, config.ema_decay, number)
-        return {name: value.detach() for name, value in losses.items()}
 
     def critic_objective(self, real: Tensor, fake: Tensor, number: int, losses: dict[str, Tensor]) -> Tensor:
         """The critic's loss and its penalties, of images (B, 1, 28, 28); the terms join `losses`."""

@@ -215,6 +215,16 @@ def test_interrupted_training_resumes_bit_for_bit(config, tmp_path, monkeypatch)
     assert resumed.record["sha256"] == whole.record["sha256"]
 
 
+def test_the_generator_takes_its_turn_after_every_few_steps_of_the_critic():
+    model = gan.GAN(replace(WGAN_GP, critic_steps=2))
+    x = torch.rand(8, 1, 28, 28)
+    before = [weights.clone() for weights in model.G.parameters()]
+    assert "generator" not in model.step(x, 0)
+    assert all(map(torch.equal, before, model.G.parameters()))
+    assert "generator" in model.step(x, 1)
+    assert not any(map(torch.equal, before, model.G.parameters()))
+
+
 def test_losses_and_penalties_that_are_redefined_take_effect_and_are_named(monkeypatch, capsys):
     note = "Note: .* was trained with other losses"
     first = gan.train(WGAN_GP)
