@@ -12,7 +12,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help report html submission test benchmark notebooks lint setup tex chromium clean
+.PHONY: help report html references submission test benchmark notebooks lint setup tex chromium clean
 
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 TEX := texlive-xetex texlive-plain-generic texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended lmodern fonts-texgyre \
@@ -37,6 +37,9 @@ report: setup ## run all notebooks and write report/report.pdf and report/report
 
 html: setup ## run all notebooks and write only report/report.html
 	@$(RUN) report/build.py --page $(OPTIONS)
+
+references: $(ENVIRONMENT) ## write the report's numbers of figures, tables, sections and equations into the notebooks
+	@$(RUN) report/references.py
 
 submission: $(ENVIRONMENT) ## put the files to hand in, the PDF and an archive of the code, into report/build/submission
 	@$(RUN) report/submission.py $(PACKED)

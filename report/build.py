@@ -17,6 +17,7 @@ import export
 import facts
 import filelock
 import merge
+import references
 from errors import BuildError
 from nbformat import NotebookNode
 
@@ -56,6 +57,7 @@ def build(options: argparse.Namespace) -> int:
         run = facts.run_facts(started, jobs, execute.models_used(executed))
         whole = merge.merge(executed, facts.title_block(_extent(options)), run)
         made, warnings = _typeset(whole, folder, options.page)
+        warnings += references.outdated(notebooks, whole)
         draft = bool(whole.metadata.report.unconfirmed) and not options.reduced
         targets = _put_in_place(made, options.output.resolve(), draft)
         (folder / RETRAINING).unlink(missing_ok=True)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import nbformat
 
+from helpers.show import references
+
 
 def copy(source: Path, target: Path) -> list[str]:
     """Copy the notebooks that `target` does not have; a sentence for each that it has with other cells, and keeps."""
@@ -21,9 +23,10 @@ def copy(source: Path, target: Path) -> list[str]:
 
 
 def cells(path: Path) -> list[tuple[str, str]] | None:
-    """The kind and source of each cell, which running a notebook does not change; None if the file is no notebook."""
+    """The kind and source of each cell, without numbers of the report: neither running a notebook nor `make references`
+    changes them. None if the file is no notebook."""
     try:
-        return [(cell.cell_type, cell.source) for cell in nbformat.read(path, as_version=4).cells]
+        return references.authored(nbformat.read(path, as_version=4))
     except (ValueError, AttributeError):
         return None
 

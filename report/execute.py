@@ -30,6 +30,7 @@ from traitlets.config import Config
 
 import helpers
 from helpers.compute import device_name
+from helpers.show import references
 
 HELPERS = Path(helpers.__file__).parent
 REDUCED = Path(__file__).with_name("reduced.toml")
@@ -83,14 +84,14 @@ def parameters_of(notebook: nbformat.NotebookNode) -> dict[str, str]:
     """Names and source texts of the parameters of a notebook's run (an injected value replaces the default)."""
     values = {}
     for cell in tagged(notebook, "parameters") + tagged(notebook, "injected-parameters"):
-        for line in _tree(cell.source).body:
+        for line in tree(cell.source).body:
             targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
             if isinstance(line, ast.Assign | ast.AnnAssign) and line.value:
                 values |= {target.id: ast.unparse(line.value) for target in targets if isinstance(target, ast.Name)}
     return values
 
 
-def _tree(source: str) -> ast.Module:
+def tree(source: str) -> ast.Module:
     """The syntax tree of a cell, with magic commands as calls; that of an empty cell for what is not Python."""
     source = source.lstrip()
     if source.startswith("%%"):  # such as %%time
@@ -141,11 +142,10 @@ def _alike(value: object, default: object) -> bool:
 
 def fingerprint(notebook: Path, parameters: dict) -> str:
     """A hash of all but models that determines a notebook's outputs: cells, parameters, helpers, libraries, machine."""
-    cells, used = [], set()
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        cells.append((cell.cell_type, cell.source))
-        if cell.cell_type == "code":
-            _imported(cell.source, used)
+    cells, used = references.authored(nbformat.read(notebook, as_version=4)), set()
+    for kind, source in cells:
+        if kind == "code":
+            _imported(source, used)
     code = [part.read_text("utf-8") for path in sorted(used) for part in sorted(path.parent.glob(path.stem + ".*"))]
     described = [cells, parameters, code, facts.versions(), device_name()]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()
@@ -153,7 +153,7 @@ def fingerprint(notebook: Path, parameters: dict) -> str:
 
 def _imported(code: str, seen: set[Path]) -> set[Path]:
     """The files of `helpers` that the code imports in any form, directly or through other files, with its packages."""
-    for node in ast.walk(_tree(code)):
+    for node in ast.walk(tree(code)):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -191,6 +191,17 @@ def _remember(executed: Path, mark: str, seconds: float, models: str) -> None:
     """Store in an executed notebook its fingerprint, its run time and the models that it used."""
     notebook = nbformat.read(executed, as_version=4)
     notebook.metadata["reuse"] = {"fingerprint": mark, "seconds": seconds, "models": sorted(set(models.splitlines()))}
+    nbformat.write(notebook, executed)
+
+
+def _refresh(source: Path, executed: Path) -> None:
+    """Give an executed notebook the Markdown of its source, in which the numbers of references may have changed."""
+    notebook, now = (nbformat.read(path, as_version=4) for path in (executed, source))
+    kept = [cell for cell in notebook.cells if references.TAG not in cell.metadata.get("tags", [])]
+    notebook.cells = kept + tagged(now, references.TAG)
+    texts, written = ([cell for cell in book.cells if cell.cell_type == "markdown"] for book in (notebook, now))
+    for cell, new in zip(texts, written, strict=True):
+        cell.source = new.source
     nbformat.write(notebook, executed)
 
 
@@ -265,6 +276,7 @@ def run_all(notebooks: list[Path], folder: Path, parameters: dict[str, dict], an
         if anew or (seconds := recall(folder / path.name, marks[path])) is None:
             waiting.append(path)
         else:
+            _refresh(path, folder / path.name)
             print(f"{path.name:32} {seconds:7.1f} s, reused: nothing it depends on has changed", flush=True)
     with contextlib.ExitStack() as ending:
         while waiting or running:
@@ -306,6 +318,7 @@ def run(source: Path, target: Path, parameters: dict) -> None:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a Ctrl-C leaves behind is no news
     os.environ |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PLATFORM_DIRS": "1"}  # both silence start-up notes
+    os.environ["JPY_SESSION_NAME"] = source.name  # as JupyterLab sets it for its kernels
     warnings.simplefilter("ignore")
     options = {"kernel_name": "python3", "language": "python", "progress_bar": False, "cwd": str(source.parent)}
     options |= {"extra_arguments": ["--IPKernelApp.log_level=CRITICAL"], "config": Config(KernelManager=_connection())}

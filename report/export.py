@@ -1,5 +1,6 @@
 """Convert the merged notebook to PDF and page by two exporters of nbconvert, each with a template, and XeLaTeX."""
 
+import ast
 import functools
 import importlib.metadata
 import os
@@ -13,8 +14,8 @@ import nbformat
 import prose
 import pygments
 from errors import BuildError
-from merge import number
 from nbconvert.exporters import LatexExporter, TemplateExporter
+from numbering import number
 from pygments.formatters import HtmlFormatter, LatexFormatter
 from pygments.lexers import PythonLexer, TextLexer
 
@@ -38,6 +39,7 @@ def _export(notebook: nbformat.NotebookNode, to: str) -> tuple[str, dict]:
     texts: dict[str, str] = {}
     filters = {"prose": lambda text: texts.setdefault(text, ""), "line": functools.partial(re.sub, "^<p>|</p>$", "")}
     filters |= {"number": prose.number, "verdict": _verdict, "code": functools.partial(_code, to), "doubts": _doubts}
+    filters |= {"printed": printed}
     options = {"extra_template_basedirs": [str(HERE)], "filters": filters}
     if to == "latex":
         exporter = LatexExporter(template_name="template", **options)
@@ -59,6 +61,19 @@ def _doubts(unconfirmed: list[str]) -> str:
     """What the opening says of the sentences and checks that do not hold in this run."""
     these = "1 sentence or check is" if len(unconfirmed) == 1 else f"{len(unconfirmed)} sentences or checks are"
     return f"Draft: {these} not confirmed in this run and marked with these words."
+
+
+def printed(source: str) -> str:
+    """The code of a cell as the report prints it: without statements that only publish something."""
+    lines = source.split("\n")
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError:  # a magic command
+        return source
+    for node in reversed(statements):
+        if isinstance(node, ast.Expr) and ast.unparse(node).startswith("publish."):
+            del lines[node.lineno - 1 : node.end_lineno]
+    return "\n".join(lines).strip("\n")
 
 
 def _code(to: str, code: str, python: bool = True) -> str:

@@ -34,11 +34,22 @@ def convert(texts: list[str], to: str, numbers: dict[str, str]) -> dict[str, str
 
 def sources(texts: list[str], to: str) -> str:
     """The entries of references.bib that the texts cite by links like [Kingma & Welling 2014](#cite-kingma2014)."""
-    keys = sorted({key for text in texts for key in re.findall(r"\(#cite-([^)]+)\)", text)})
-    cited = " ".join(f"@{key}" for key in keys)
+    return _listed(sorted({key for text in texts for key in re.findall(r"\(#(cite-[^)]+)\)", text)}), to)
+
+
+def entries(labels: list[str]) -> dict[str, str]:
+    """The entries with the labels cite-…, each as one paragraph of Markdown, in the order of the list of references."""
+    listed = _listed(labels, "commonmark") if labels else ""
+    found = re.findall(r'<div id="(cite-[^"]+)"[^>]*>\s*(.*?)\s*</div>', listed, re.DOTALL)
+    return {label: " ".join(text.split()) for label, text in found}
+
+
+def _listed(labels: list[str], to: str) -> str:
+    """The list of references, of the entries with these labels."""
+    cited = " ".join(label.replace("cite-", "@", 1) for label in labels)
     options = ("--from=markdown-smart", "--citeproc", f"--bibliography={HERE / 'references.bib'}")
     listed = _pandoc(f"---\nnocite: '{cited}'\n---\n", to, {}, *options).strip()
-    if unknown := [key for key in keys if f"cite-{key}" not in listed]:
+    if unknown := [label.removeprefix("cite-") for label in labels if label not in listed]:
         raise BuildError(f"report/references.bib has no entry {', '.join(unknown)}, which a notebook cites.")
     return listed
 

@@ -4,11 +4,13 @@ export accepts."""
 import io
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import export
 import lab
+import nbformat
 import numpy as np
 import pytest
 from conftest import Workshop, skip_without
@@ -38,13 +40,17 @@ and wide: $$"""
     "publish.table(frame, 'tab-one', 'Few numbers.')",
     "publish.check('one is one', 1, 1, 1e-9)\npublish.check_interval('a half is small', 0.5, 0, 0.634)",
     "import torch\nimages = torch.linspace(-1, 1, 5).reshape(5, 1, 1, 1).expand(5, 1, 28, 28)\n"
-    "publish.film({'up': images, 'down': images.flip(0)}, 'From black to white.', axis='step')",
+    "publish.film({'up': images, 'down': images.flip(0)}, 'From black to white.', axis='step', still='fig-line')",
+    "%matplotlib inline\nfig, ax = plt.subplots()\nax.plot([2, 1])\npublish.figure(fig, 'fig-opening', 'It falls.')",
+    "def double(x):\n    return 2 * x\n\n\npublish.check('doubled', double(2), 4, 1e-9)",
 )
 LINKS = [
     '#fig-line">Figure\u00a01</a>', '#tab-one">table\u00a01</a>', '#cite-kingma2014">Kingma and Welling (2014)</a>',
     '<span class="number">1.1</span> RD-a: sound', "<b>Table 1.</b>", 'alt="It rises slowly &amp; surely."',
     "one is one: 1 (expected 1); a half is small: 0.5 (expected [0, 0.634]).</li>", "[0, 0.634]</td>",
     'id="cite-kingma2014"', 'href="#answer-RD-a"', 'id="answer-RD-a"',
+    "<strong>Answer to RD-a.</strong> <strong>Yes.</strong> It is", "doubled: 4 (expected 4).</li>",
+    'Film of <a href="#fig-line">figure\u00a01</a>. From black to white.', "<figcaption>It falls.</figcaption>",
 ]  # fmt: skip
 
 
@@ -53,7 +59,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """Page and, where there is LaTeX, PDF of one small notebook."""
     skip_without("pandoc")
     workshop = Workshop(tmp_path_factory.mktemp("page"))
-    workshop.write("01_small", *CELLS)
+    path, text = workshop.write("01_small", *CELLS), nbformat.v4.new_markdown_cell
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[-2].metadata.tags, notebook.cells[-1].metadata.tags = ["opening"], ["show"]
+    question = [("> **RD-a.** What?", "question"), ("> **Yes.**", "verdict")]
+    notebook.cells[3:3] = [text(words, metadata={"tags": [tag]}) for words, tag in question]
+    nbformat.write(notebook, path)
     workshop.build(*([] if shutil.which("xelatex") else ["--page"]))
     return workshop
 
@@ -91,6 +102,41 @@ def test_the_page_needs_no_other_file(body: str, tab: lab.Page) -> None:
 @pytest.mark.parametrize("part", LINKS)
 def test_figures_tables_sections_and_sources_are_numbered_links(body: str, part: str) -> None:
     assert part in body
+
+
+def test_the_opening_picture_stands_between_the_answers_and_the_contents(body: str) -> None:
+    places = [body.index(words) for words in ("Answers at a glance", 'id="fig-opening"', ">Contents<", 'id="fig-line"')]
+    assert places == sorted(places) and body.count("It falls.") == 2, "once in the words for those who do not see it"
+
+
+def test_code_is_printed_without_the_statements_that_only_publish(built: Workshop, body: str) -> None:
+    text = re.sub("<[^>]+>", "", body)
+    assert "return 2 * x\n" in text and "publish.check(" not in text
+    assert export.printed("a = 1\n\npublish.figure(\n    fig\n)\npublish.say(a)") == "a = 1"
+    assert export.printed("%time a()") == "%time a()" and export.printed("publish.source(a)") == ""
+
+
+@pytest.mark.usefixtures("tex")
+def test_the_pdf_has_the_opening_picture_and_says_which_figure_moves(built: Workshop) -> None:
+    text = " ".join(built.text().split())
+    places = [
+        text.index(words) for words in ("Answers at a glance", "It falls.", "Contents", "RD-a. What?", "Yes. It is")
+    ]
+    assert places == sorted(places) and "Figure 1. It rises slowly & surely. (Moving on the HTML page.)" in text
+
+
+@pytest.mark.usefixtures("tex")
+def test_a_line_of_76_characters_of_code_fits_and_is_set_in_8_points(built: Workshop, workshop: Workshop) -> None:
+    code = nbformat.v4.new_code_cell("x" * 40 + " = '" + "0" * 31 + "'", metadata={"tags": ["show"]})
+    whole = workshop.merged("")
+    whole.cells.insert(1, code)
+    pdf, _ = export.make_pdf(export.write_latex(whole, workshop.folder))
+    command = ["pdftotext", "-bbox", pdf, "-"]
+    words = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
+    left, right = map(float, re.search(r'xMin="([\d.]+)"[^>]*xMax="([\d.]+)"[^>]*>x{40}<', words).groups())
+    (end,) = re.findall(r'xMax="([\d.]+)"[^>]*>.{1,6}0{31}.{1,6}<', words)
+    size = (right - left) / 40 / 0.602  # DejaVu's width of a character
+    assert size == pytest.approx(8 * 72 / 72.27, rel=0.01) and float(end) < 595 - 67
 
 
 def test_formulas_are_those_of_the_tex(built: Workshop, body: str, tab) -> None:

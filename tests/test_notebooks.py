@@ -1,6 +1,7 @@
 """The form of notebooks and code: no outputs, one parameters cell, one heading, short cells; who imports whom."""
 
 import ast
+import re
 import statistics
 import tomllib
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import execute
+import export
 import nbformat
 import pandas as pd
 import pytest
@@ -17,6 +19,7 @@ from conftest import ROOT
 from packaging.requirements import Requirement
 
 from helpers import gan
+from helpers.show import publish
 
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in execute.find(ROOT / "notebooks")}
 CELL_LINES, CELL_MEDIAN, LINE_LENGTH = 25, 10, 120
@@ -53,6 +56,14 @@ def test_has_one_heading_of_first_level_and_it_comes_first(notebook: nbformat.No
 def test_restates_its_questions_in_marked_blocks(notebook: nbformat.NotebookNode) -> None:
     cells = execute.tagged(notebook, "question")
     assert cells and all(cell.cell_type == "markdown" and cell.source.startswith("> **") for cell in cells)
+
+
+def test_a_verdict_is_one_bold_sentence_without_numbers_below_its_question(notebook: nbformat.NotebookNode) -> None:
+    for cell in execute.tagged(notebook, "verdict"):
+        before = notebook.cells[notebook.cells.index(cell) - 1]
+        assert "question" in before.metadata.get("tags", [])
+        assert re.fullmatch(r"> \*\*[^*]+\.\*\*", cell.source)
+        assert not re.search(r"(?<![\w-])\d", re.sub(r"\$.*?\$", "", cell.source)), "outside formulas"
 
 
 def test_code_cells_are_short(notebook: nbformat.NotebookNode) -> None:
@@ -147,6 +158,49 @@ def test_nothing_outside_show_imports_it() -> None:
     assert len(outside) > 10 and not {"helpers.utils", "helpers.common", "helpers.misc"} & MODULES.keys()
     guilty = {name: imports(path, everywhere=True) for name, path in outside.items()}
     assert not {name for name, wanted in guilty.items() if any(one.startswith("helpers.show") for one in wanted)}
+
+
+PRINTED_LENGTH = 76  # characters of a line of code that the PDF prints
+LONG_LINES = {
+    "beta_vae.BetaVAE": 9, "beta_vae.sweep_step": 2, "echo.compose": 2, "echo.echo_cycle": 2, "echo.echo_rate": 1,
+    "echo.echo_sample": 3, "gan.GAN.critic_objective": 7, "gan.GAN.step": 3, "gan.discriminator_loss": 1,
+    "gan.generator_loss": 1, "gan.gradient_penalty": 3, "gan.input_gradient": 2, "gan.interpolate": 6,
+    "gan.r1_penalty": 1, "gan.take_step": 3, "gan.train": 7, "gan.wasserstein_critic_loss": 2, "gradient_descent": 2,
+    "gradient_penalty": 4, "inversion.gauss_newton": 1, "networks.ConvGenerator": 2, "networks.MLPCritic": 1,
+    "objective": 3, "path_aware.inversion_loss": 2, "path_aware.path_loss": 3, "paths.conformal_density": 1,
+    "paths.descend": 4, "paths.image_cost": 2, "paths.path_energy": 2, "paths.sine_basis": 2, "quasi_newton": 3,
+}  # fmt: skip
+
+
+def published_sources(notebook: nbformat.NotebookNode) -> Iterator[tuple[str, str]]:
+    """The functions and classes that a notebook prints by publish.source, each with its code as it is printed."""
+    imported, defined = {}, {}
+    for cell in code_cells(notebook):
+        for statement in ast.parse(cell.source).body:
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                exec(ast.unparse(statement), imported)
+            elif isinstance(statement, ast.FunctionDef | ast.ClassDef):
+                defined[statement.name] = publish.brief(ast.get_source_segment(cell.source, statement))
+    for call in [node for cell in code_cells(notebook) for node in ast.walk(ast.parse(cell.source))]:
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "publish.source":
+            for name in map(ast.unparse, call.args):
+                yield name, defined.get(name) or publish.code(eval(name, imported))
+
+
+def long_lines() -> dict[str, int]:
+    """The number of printed lines that are too long, by cell or function; none of those that have none."""
+    found = {}
+    for name, notebook in NOTEBOOKS.items():
+        cells = [(f"{name}:{cell.id}", export.printed(cell.source)) for cell in execute.tagged(notebook, "show")]
+        for where, code in [*cells, *published_sources(notebook)]:
+            found[where] = sum(len(line) > PRINTED_LENGTH for line in code.splitlines())
+    return {where: count for where, count in found.items() if count}
+
+
+def test_printed_lines_of_code_are_short() -> None:
+    """LONG_LINES holds those that were longer when this was asked for; it may only shrink."""
+    found = long_lines()
+    assert not {where: count for where, count in found.items() if count > LONG_LINES.get(where, 0)}
 
 
 FUNCTION_LINES = 30

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.show import figures, publish
+from helpers.show import figures, publish, references
+from helpers.show.references import Place
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_a_table_formats_numbers_and_keeps_strings(shown: list, formats, errors,
     frame = pd.DataFrame([[1.234, 1000.0, "**x|y**"], [np.nan] * 3], index=["a", ""], columns=["first", "2", "3"])
     publish.table(frame, "tab-x", "A caption.", formats, errors and pd.DataFrame([errors, [np.nan] * 3]))
     assert shown[0]["text/plain"] == f"|  | first | 2 | 3 |\n|:--|--:|--:|--:|\n{row}\n|  |  |  |  |"
-    assert shown[0]["text/markdown"].endswith("\n\n*A caption.*")
+    assert shown[0]["text/markdown"].startswith('<a id="tab-x"></a>*A caption.*\n\n')
 
 
 @pytest.mark.parametrize(
@@ -68,15 +69,27 @@ def test_numbers_that_people_read_have_no_exponent(value: float, form: str, expe
     assert publish._cell(value, form, np.nan) == expected
 
 
-def test_a_claim_that_is_not_true_is_struck_through_and_names_its_condition(shown: list) -> None:
+def test_a_claim_that_is_not_true_is_struck_through_in_a_box_with_its_condition(shown: list) -> None:
     publish.claim("One is less than two.", 1 < 2)
     publish.claim("Two is $1$.\n\n- a list", condition=2 < 1 and bool("é"))
     true, refuted, marked = shown
-    assert true["text/markdown"] == "One is less than two." and true["facts"] == {"kind": "prose"}
-    assert refuted["facts"]["condition"] == "2 < 1 and bool('é')" and "2 < 1 and" in refuted["text/markdown"]
+    assert true["text/markdown"] == "One is less than two." == true["facts"]["text"]
+    assert refuted["facts"]["condition"] == "2 < 1 and bool('é')" and refuted["text/markdown"] == ""
     assert refuted["facts"]["kind"] == "refuted" and refuted["facts"]["sentence"].startswith("Two is $1$.")
-    assert marked["text/markdown"] == "**⚠ Not confirmed in this run:** ~~Two is $1$.~~\n\n- a list"
+    assert marked["facts"]["text"] == "**⚠ Not confirmed in this run:** ~~Two is $1$.~~\n\n- a list"
+    boxed = f"{marked['facts']['text']}\n\nThis is false: `2 < 1 and bool('é')`"
+    assert marked["text/markdown"] == publish.BOX.format(boxed)
     assert publish.holds("Yes.", True) == "Yes." and len(shown) == 3
+
+
+def test_a_condition_is_shown_below_the_text_that_contains_its_sentence_and_no_other(shown: list) -> None:
+    wrapped = publish.holds("The loss is lowest\n    at epoch 5.", False)
+    publish.holds("Another.", 1 > 2)
+    publish.answer("RD-a", f"In this run\n        it is so. {wrapped} The rest.", "Yes.")
+    said = shown[-1]["text/markdown"]
+    assert "This is false: `False`" in said and "1 > 2" not in said and "\n> " not in said
+    publish.figure(figures.panels()[0], "fig-x", f"It rises. {wrapped}")
+    assert shown[-1]["text/markdown"].startswith("<div") and "This is false: `False`" in shown[-1]["text/markdown"]
 
 
 def test_an_answer_that_is_not_true_is_not_printed_as_true_on_the_first_page(shown: list) -> None:
@@ -97,7 +110,8 @@ def test_only_an_exact_check_stops_the_notebook_and_any_other_is_marked(shown: l
     publish.check_interval("a *half*", value, 0, 0.634)
     publish.check("a half", value, 0.5, 0.1, exact=False)
     for data in shown[1:]:
-        assert not data["facts"]["passed"] and data["text/markdown"].startswith("**⚠ Not confirmed in this run:** ~~a ")
+        assert not data["facts"]["passed"] and data["facts"]["text"].startswith("**⚠ Not confirmed in this run:** ~~a ")
+        assert data["text/markdown"] == publish.BOX.format(data["facts"]["text"])
     assert r"\*half\*" in shown[1]["text/markdown"]
     with pytest.raises(AssertionError, match="check failed: a half: computed"):
         publish.check_interval("a half", value, 0, 0.634, exact=True)
@@ -105,14 +119,41 @@ def test_only_an_exact_check_stops_the_notebook_and_any_other_is_marked(shown: l
         publish.check("a half", value, 0.5, 0.1)
 
 
-def test_a_figure_survives_plain_tools_with_its_caption_below(shown: list) -> None:
+def test_a_figure_survives_plain_tools_between_its_anchor_and_its_caption(shown: list) -> None:
     publish.figure(figures.panels()[0], "fig-x", "A caption.")
-    assert {"image/png", "application/pdf"} <= shown[0].keys() and "*A caption.*" in shown[1]["text/markdown"]
+    anchor, figure, caption = shown
+    assert {"image/png", "application/pdf"} <= figure.keys() and anchor["text/markdown"] == '<a id="fig-x"></a>'
+    assert caption["text/markdown"] == "*A caption.*"
+
+
+@pytest.fixture
+def numbers(monkeypatch) -> None:
+    """Stored numbers, and a notebook that runs in JupyterLab."""
+    places = {"fig-x": Place("3", "01_a.ipynb"), "tab-x": Place("2", "01_a.ipynb"), "eq:x": Place("4", "02_b.ipynb")}
+    monkeypatch.setattr(references, "stored", lambda: places)
+    monkeypatch.setenv("JPY_SESSION_NAME", "/home/me/01_a.ipynb")
+
+
+def test_jupyterlab_shows_the_numbers_of_the_report_which_gets_none(shown: list, numbers: None) -> None:
+    publish.figure(figures.panels()[0], "fig-x", "As [equation](#eq:x).")
+    publish.table(pd.DataFrame({"a": [1.0]}), "tab-x", "See [figure](#fig-x).")
+    publish.say("The [figure](#fig-x), a [table](#tab-new).")
+    publish.answer("RD-a", "By $\\eqref{eq:x}$.\n\nMore.", "Yes.")
+    seen = [data["text/markdown"] for data in shown if "text/markdown" in data]
+    assert seen[1] == "**Figure 3.** *As [equation (4)](02_b.ipynb#eq:x).*"
+    assert seen[2].startswith('<a id="tab-x"></a>**Table 2.** *See [figure 3](#fig-x).*\n\n| ')
+    assert seen[3] == "[Figure 3](#fig-x), a [table](#tab-new)."
+    assert seen[4] == "> **Answer to RD-a.** By [(4)](02_b.ipynb#eq:x).\n> \n> More."
+    facts = [data["facts"] for data in shown if data["facts"]]
+    assert [fact.get("caption", fact.get("text")) for fact in facts] == [
+        "As [equation](#eq:x).", "See [figure](#fig-x).", "The [figure](#fig-x), a [table](#tab-new).",
+        "By $\\eqref{eq:x}$.\n\nMore.",
+    ]  # fmt: skip
 
 
 def test_a_shown_source_keeps_the_first_line_of_each_docstring() -> None:
     code = 'class A:\n    """One.\n\n    More.\n    """\n\n    def f(self):\n        return """no\n        docstring"""'
-    assert publish._brief(code) == code.replace("\n\n    More.\n    ", "")
+    assert publish.brief(code) == code.replace("\n\n    More.\n    ", "")
 
 
 @pytest.mark.parametrize(

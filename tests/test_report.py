@@ -10,6 +10,8 @@ import merge
 import pytest
 from conftest import ROOT, Workshop
 
+from helpers.show import references
+
 pytestmark = pytest.mark.usefixtures("tex")
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -61,6 +63,14 @@ def test_the_page_has_the_numbers_of_the_pdf(page: str, aux: str) -> None:
     shown = dict(re.findall(r'<figure id="([^"]+)".*?<b>(?:Figure|Table) (\d+)', page, re.DOTALL))
     shown |= dict(re.findall(r'<h\d[^>]* id="([^"]+)"[^>]*><span class="number">([^<]+)<', page))
     assert len(known) > 50 and {label: shown.get(label) for label in known} == known
+
+
+def test_the_notebooks_have_the_numbers_of_the_pdf(aux: str) -> None:
+    if not references.NUMBERS.exists():
+        pytest.skip("the notebooks have no numbers yet: run `make references`")
+    known = dict(re.findall(r"\\newlabel\{((?:fig|tab|sec|eq)[^}@]*)\}\{\{([^}]+)\}", aux))
+    numbers = {label: place.number for label, place in references.stored().items()}
+    assert numbers == known, "run `make references`"
 
 
 def test_no_figure_leaves_its_chapter(page: str, aux: str) -> None:

@@ -13,7 +13,7 @@ from ipywidgets import IntSlider, Play
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers.show import publish, strips
+from helpers.show import publish, references, strips
 from helpers.show.strips import Film
 
 
@@ -142,3 +142,13 @@ def test_a_film_is_an_output_of_its_own_before_its_widget(shown: list[tuple]) ->
     assert texts(film["text/html"]) and metadata["report"] == {"kind": "film", "caption": "What it shows."}
     assert "application/vnd.jupyter.widget-view+json" in widget and "text/html" not in widget and not none
     assert caption["text/markdown"] == "*What it shows.*"
+
+
+def test_a_film_names_the_figure_that_prints_its_frames(shown: list[tuple], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(references, "stored", lambda: {"fig-x": references.Place("3", "01_a.ipynb")})
+    publish.film({"x": torch.zeros(3, 1, 28, 28)}, "What it shows.", still="fig-x")
+    (_, metadata), _, (caption, _) = shown
+    assert metadata["report"] == {"kind": "film", "caption": "What it shows.", "still": "fig-x"}
+    assert caption["text/markdown"] == "*Film of [figure 3](#fig-x). What it shows.*"
+    with pytest.raises(ValueError, match="must start with 'fig-'"):
+        publish.film({"x": torch.zeros(3, 1, 28, 28)}, "What it shows.", still="tab-x")

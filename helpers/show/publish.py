@@ -1,8 +1,9 @@
 """Functions for what a notebook prints in the report: figures, tables, computed prose, answers, checks, source code.
 
-Each function shows its output in JupyterLab and marks it with metadata {"report": {"kind": …}}, which `report/build.py`
-converts to LaTeX and HTML. A sentence or a check that depends on data and does not hold in this run is marked as such,
-here and in the report, which is then only a draft; only a check of an exact identity stops the notebook.
+Each function shows its output in JupyterLab, with the report's numbers (see `references`), and marks it with metadata
+{"report": {"kind": …}}, which `report/build.py` converts to LaTeX and HTML. A sentence or a check that depends on data
+and does not hold in this run is marked as such, here and in the report, which is then only a draft; only a check of an
+exact identity stops the notebook.
 """
 
 import ast
@@ -25,10 +26,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from helpers.show import references
 from helpers.show.strips import Curve, Film, display_live
 
 NOT_CONFIRMED = "⚠ Not confirmed in this run:"
+BOX = '<div class="alert alert-block alert-danger">\n\n{}\n\n</div>'  # JupyterLab shows it red, nbconvert too
 BLOCK = re.compile(r"\s*([-*+] |\d+[.)] |[|>#]|\$\$|```)")  # Markdown that cannot be struck through as one paragraph
+refuted: dict[str, str] = {}  # what was marked as not confirmed, and the condition that is false
 
 
 def _publish(data: dict, kind: str, **facts) -> None:
@@ -51,20 +55,39 @@ def _prose(text: str) -> str:
     return "\n".join(lines)
 
 
+def _shown(text: str, form: str = "{}") -> str:
+    """Markdown as JupyterLab shows it: with numbers and, where it is not confirmed, in a red box with the condition."""
+    whole = form.format(references.shown(text))
+    if NOT_CONFIRMED not in text:
+        return whole
+    words = _plain(text)
+    false = [f"This is false: `{condition}`" for sentence, condition in refuted.items() if _plain(sentence) in words]
+    return BOX.format("\n\n".join([whole, *dict.fromkeys(false)]))
+
+
+def _plain(text: str) -> str:
+    """The words, however their lines are wrapped."""
+    return " ".join(re.sub(r"\\([.)])", r"\1", text).split())
+
+
 def say(text: str) -> None:
     """Print Markdown prose with computed numbers: `say(f"The rate is {rate:.2f} nats.")`."""
-    _publish({"text/markdown": _prose(text), "text/plain": text}, "prose")
+    prose = _prose(text)
+    _publish({"text/markdown": _shown(prose), "text/plain": text}, "prose", text=prose)
 
 
 def answer(question: str, text: str, brief: str) -> None:
     """Give the answer to a question ("RD-a"), which the report prints in a box directly below the question.
 
-    text: the complete answer in Markdown. brief: the answer in one or two sentences, for the table on the first page.
+    text: the answer in Markdown; in the report it begins with the verdict, if a cell with that tag stands below the
+    question. brief: the answer in one or two sentences, for the table on the first page.
     """
     text, brief = _prose(text), _prose(brief)
     if NOT_CONFIRMED in text and NOT_CONFIRMED not in brief:  # it states the same
         brief = not_confirmed(brief)
-    shown = f"> **Answer to {question}.** {text}"
+    shown = _shown(text, f"**Answer to {question}.** {{}}")
+    if NOT_CONFIRMED not in text:  # else it has a box
+        shown = re.sub(r"(?m)^", "> ", shown)
     _publish({"text/markdown": shown, "text/plain": text}, "answer", question=question, text=text, brief=brief)
 
 
@@ -82,15 +105,15 @@ def holds(sentence: str, condition: bool) -> str:
 
 
 def _guarded(sentence: str, condition: bool, caller: FrameType) -> str:
-    """The sentence, marked if the condition is false; then the condition, in the caller's words, is shown, too."""
+    """The sentence, marked if the condition is false; `_shown` adds the condition, in the caller's words, below it."""
     if condition:
         return sentence
     sentence = inspect.cleandoc(sentence)
-    words = _condition(caller)
-    shown = f"**{NOT_CONFIRMED.rstrip(':')}**, because this is false:\n\n```python\n{words}\n```"
+    words, marked = _condition(caller), not_confirmed(sentence)
+    refuted[marked] = words
     plain = f"✗ {NOT_CONFIRMED} {sentence} (false: {words})"
-    _publish({"text/markdown": shown, "text/plain": plain}, "refuted", sentence=sentence, condition=words)
-    return not_confirmed(sentence)
+    _publish({"text/markdown": "", "text/plain": plain}, "refuted", sentence=sentence, condition=words)
+    return marked
 
 
 def _condition(caller: FrameType) -> str:
@@ -135,8 +158,9 @@ def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
     data = {"image/png": pixels, "application/pdf": vectors, "text/plain": caption}
     facts = {"kind": "figure", "label": label, "caption": caption, "width": width}
     size = {"width": round(inches * 110), "alt": caption}
+    publish_display_data({"text/markdown": references.anchor(label)})
     publish_display_data(data, metadata={"report": facts, "image/png": size})
-    publish_display_data({"text/markdown": f'<a id="{label}"></a>\n\n*{caption}*'})
+    publish_display_data({"text/markdown": _shown(caption, f"{references.title('Figure', label)}*{{}}*")})
 
 
 def film(
@@ -147,18 +171,20 @@ def film(
     fig: Figure | None = None,
     curves: Sequence[Curve] = (),
     first: int | None = None,
+    still: str | None = None,
 ) -> None:
     """Show strips of images with one slider, here and on the report's HTML page, but not in the PDF.
 
     frames: the images (T, N, h, w) or (T, R, N, h, w) of each strip, in [−1, 1]; axis: what T counts; names: a text
     for each frame; fig: a figure with curves along which points move; first: the first frame, the middle one by
-    default. See `strips.Film`.
+    default; still: the label of the figure that prints frames of this film. See `strips.Film`.
     """
-    caption = _prose(caption)
+    caption = _checked(still, "fig-", caption) if still else _prose(caption)
     shown = Film(frames, axis, names, fig, curves, first=first)
-    facts = {"report": {"kind": "film", "caption": caption}}
+    facts = {"report": {"kind": "film", "caption": caption} | ({"still": still} if still else {})}
     display_live(shown.widget(), shown.page(), caption, facts)
-    publish_display_data({"text/markdown": f"*{caption}*"})
+    origin = f"Film of [figure](#{still}). " if still else ""
+    publish_display_data({"text/markdown": _shown(origin + caption, "*{}*")})
 
 
 def table(
@@ -184,7 +210,8 @@ def table(
     header = _row([frame.index.name or "", *frame.columns])
     alignment = "|".join(["", ":--", *[side] * len(frame.columns), ""])
     grid = "\n".join([header, alignment, *(_row(row) for row in shown.itertuples())])
-    data = {"text/markdown": f"{grid}\n\n*{caption}*", "text/plain": grid}
+    title = f"{references.anchor(label)}{references.title('Table', label)}*{{}}*"
+    data = {"text/markdown": f"{_shown(caption, title)}\n\n{references.shown(grid)}", "text/plain": grid}
     _publish(data, "table", label=label, caption=caption, grid=grid)
 
 
@@ -256,7 +283,8 @@ def check_interval(name: str, computed: float, low: float, high: float, exact: b
 def _verdict(line: str, passed: bool, exact: bool, facts: dict) -> None:
     shown = {"text/plain": f"{'✓' if passed else '✗'} {line}"}
     if not passed:
-        shown["text/markdown"] = not_confirmed(re.sub(r"([\\`*_\[\]<>~$|])", r"\\\1", line))
+        facts["text"] = not_confirmed(re.sub(r"([\\`*_\[\]<>~$|])", r"\\\1", line))
+        shown["text/markdown"] = _shown(facts["text"])
     _publish(shown, "check", **facts, passed=passed)
     if exact and not passed:
         raise AssertionError(f"check failed: {line}.")
@@ -264,11 +292,17 @@ def _verdict(line: str, passed: bool, exact: bool, facts: dict) -> None:
 
 def source(*things: object) -> None:
     """Show the source of functions, methods or classes as it ran, with only the first line of each docstring."""
-    code = "\n\n".join(_brief(textwrap.dedent(inspect.getsource(thing)).rstrip()) for thing in things)
-    _publish({"text/markdown": f"```python\n{code}\n```", "text/plain": code}, "source")
+    text = "\n\n".join(map(code, things))
+    _publish({"text/markdown": f"```python\n{text}\n```", "text/plain": text}, "source")
 
 
-def _brief(code: str) -> str:
+def code(thing: object) -> str:
+    """The source of a function, a method or a class as `source` shows it."""
+    return brief(textwrap.dedent(inspect.getsource(thing)).rstrip())
+
+
+def brief(code: str) -> str:
+    """Python code with only the first line of each docstring."""
     lines = code.splitlines()
     nodes = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.FunctionDef | ast.ClassDef)]
     docstrings = [node.body[0] for node in nodes if ast.get_docstring(node)]
