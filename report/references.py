@@ -87,12 +87,13 @@ def _text(node: ast.AST | None) -> str:
 
 
 def find_places(whole: NotebookNode) -> Places:
-    """The number of each label of the merged notebook, and the notebook in which it is."""
+    """The number of each label of the merged notebook, and the notebook and the cell in which it is."""
     numbers, _ = numbering.number(whole)
     homes = {}
     for cell in whole.cells:
-        homes |= dict.fromkeys(numbering.labels(cell), cell.metadata.get("origin", {}).get("notebook", ""))
-    return {label: Place(number, homes[label]) for label, number in numbers.items()}
+        origin = cell.metadata.get("origin", {"notebook": "", "cell": ""})
+        homes |= dict.fromkeys(numbering.labels(cell), (origin["notebook"], origin["cell"]))
+    return {label: Place(number, *homes[label]) for label, number in numbers.items()}
 
 
 def rewritten(paths: list[Path]) -> tuple[list[NotebookNode], Places]:

@@ -19,10 +19,8 @@ from conftest import CHROMIUM, ROOT, wait_for
 from PIL import Image
 from playwright.sync_api import Locator, Page, sync_playwright
 
-SETTINGS = {  # no offers of news, and every cell in the page, seen or not
-    "notebook-extension/tracker": {"windowingMode": "none"},
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-}
+QUIET = {"apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}  # no offers of news
+SETTINGS = QUIET | {"notebook-extension/tracker": {"windowingMode": "none"}}  # every cell in the page, seen or not
 
 
 class Server(NamedTuple):
@@ -34,9 +32,12 @@ class Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def jupyterlab(folder: Path) -> Iterator[Server]:
-    """`make notebooks` for those in `folder`/notebooks, with a browser that does nothing; stopped at the end."""
-    for name, settings in SETTINGS.items():
+def jupyterlab(folder: Path, changed: dict[str, dict] = SETTINGS) -> Iterator[Server]:
+    """`make notebooks` for those in `folder`/notebooks, with a browser that does nothing; stopped at the end.
+
+    changed: the settings that are not JupyterLab's own.
+    """
+    for name, settings in changed.items():
         file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(settings))

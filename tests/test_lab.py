@@ -14,9 +14,41 @@ import pytest
 import torch
 from conftest import ROOT, wait_for
 
+from helpers.show.references import Place, anchor, numbered
 from helpers.show.strips import Film
 
 NAME, SAVED = "07_latent_paths.ipynb", "saved.ipynb"
+LINKED, OTHER = "01_linked.ipynb", "02_other.ipynb"
+PLACES = {
+    "fig-x": Place("3", LINKED),
+    "eq:x": Place("2", LINKED),
+    "sec-further-x": Place("A.5", LINKED),
+    "eq:y": Place("4", OTHER, "equation"),
+}
+ASKING = "By [figure](#fig-x), [equation](#eq:x), [section](#sec-further-x), [A 2014](#cite-a), [equation](#eq:y)."
+
+
+def linked(folder: Path) -> None:
+    """Write two notebooks with references and numbers, far from what they refer to."""
+    folder.mkdir()
+    text, far = nbformat.v4.new_markdown_cell, "far\n\n" * 60
+    figure = nbformat.v4.new_output("display_data", {"text/markdown": f"{anchor('fig-x')}**Figure 3.**"})
+    told = f"so\n\n\\begin{{equation}} a \\label{{eq:x}}\\end{{equation}}\n\n{far}"
+    cells = {
+        LINKED: [
+            text(numbered(ASKING + f"\n\n{far}", PLACES, LINKED)),
+            text(numbered(told, PLACES, LINKED)),
+            text(f"## Going further: x{anchor('sec-further-x')}\n\n{far}"),
+            nbformat.v4.new_code_cell("", outputs=[figure]),
+            text(f"{far}\n\n{anchor('cite-a')}A. 2014. {far}"),
+        ],
+        OTHER: [text(far), text(numbered(f"so $$b \\label{{eq:y}}$$\n\n{far}", PLACES, OTHER))],
+    }
+    cells[OTHER][1].id = PLACES["eq:y"].cell
+    for name, written in cells.items():
+        notebook = nbformat.v4.new_notebook(cells=written)
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+        nbformat.write(notebook, folder / name)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +101,32 @@ def test_a_film_in_a_saved_notebook_shows_one_frame_before_it_is_trusted(chromiu
         assert window["height"] == pytest.approx(sheet["width"] / 2, rel=0.01), "and one of them is seen"
         assert lab.pixels(film.locator(".strip > div"))[10:-10, 10:-10].min() > 200, "the first that was asked for"
         assert film.locator("output").text_content() == "20 of 20"
+
+
+def test_references_have_numbers_and_lead_to_what_they_name(chromium: None, tmp_path: Path) -> None:
+    """With JupyterLab's own settings, of which it depends what is in the page."""
+    linked(tmp_path / "notebooks")
+    asked = {"figure 3": "fig-x", "equation (2)": "eq:x", "section A.5": "sec-further-x", "A 2014": "cite-a"}
+    with lab.jupyterlab(tmp_path, lab.QUIET) as server, lab.browser(height=600) as page:
+
+        def seen(label: str) -> bool:
+            """Whether a place is on the screen; JupyterLab renames ids."""
+            box = page.locator(f'[data-jupyter-id="{label}"], [id="{label}"]').first.bounding_box()
+            return box is not None and 0 <= box["y"] < 600
+
+        page.set_default_timeout(120_000)
+        page.goto(server.address(f"lab/workspaces/links/tree/{LINKED}"))
+        page.get_by_role("link", name="figure 3").wait_for()
+        page.locator("mjx-assistive-mml", has_text="(2)").wait_for(state="attached")
+        for words, label in asked.items():
+            assert not seen(label)
+            page.get_by_role("link", name=words, exact=True).click()
+            wait_for(lambda label=label: seen(label), f"{label} on the screen", seconds=20)
+            page.get_by_role("link", name="figure 3").scroll_into_view_if_needed()
+        page.get_by_role("link", name="equation (4)").click()
+        other = page.locator(".jp-Notebook", has=page.locator("mjx-assistive-mml", has_text="(4)"))
+        other.wait_for()
+        wait_for(lambda: seen("eq:y"), "the equation of the other notebook on the screen", seconds=30)
 
 
 def wait_for_other(locator: lab.Locator, before: np.ndarray, why: str) -> None:

@@ -129,7 +129,11 @@ def test_a_figure_survives_plain_tools_between_its_anchor_and_its_caption(shown:
 @pytest.fixture
 def numbers(monkeypatch) -> None:
     """Stored numbers, and a notebook that runs in JupyterLab."""
-    places = {"fig-x": Place("3", "01_a.ipynb"), "tab-x": Place("2", "01_a.ipynb"), "eq:x": Place("4", "02_b.ipynb")}
+    places = {
+        "fig-x": Place("3", "01_a.ipynb"),
+        "tab-x": Place("2", "01_a.ipynb"),
+        "eq:x": Place("4", "02_b.ipynb", "ab"),
+    }
     monkeypatch.setattr(references, "stored", lambda: places)
     monkeypatch.setenv("JPY_SESSION_NAME", "/home/me/01_a.ipynb")
 
@@ -140,10 +144,10 @@ def test_jupyterlab_shows_the_numbers_of_the_report_which_gets_none(shown: list,
     publish.say("The [figure](#fig-x), a [table](#tab-new).")
     publish.answer("RD-a", "By $\\eqref{eq:x}$.\n\nMore.", "Yes.")
     seen = [data["text/markdown"] for data in shown if "text/markdown" in data]
-    assert seen[1] == "**Figure 3.** *As [equation (4)](02_b.ipynb#eq:x).*"
+    assert seen[1] == '**Figure 3.** *As [equation (4)](02_b.ipynb#cell-id=ab "eq:x").*'
     assert seen[2].startswith('<a id="tab-x"></a>**Table 2.** *See [figure 3](#fig-x).*\n\n| ')
     assert seen[3] == "[Figure 3](#fig-x), a [table](#tab-new)."
-    assert seen[4] == "> **Answer to RD-a.** By [(4)](02_b.ipynb#eq:x).\n> \n> More."
+    assert seen[4] == '> **Answer to RD-a.** By [(4)](02_b.ipynb#cell-id=ab "eq:x").\n> \n> More.'
     facts = [data["facts"] for data in shown if data["facts"]]
     assert [fact.get("caption", fact.get("text")) for fact in facts] == [
         "As [equation](#eq:x).", "See [figure](#fig-x).", "The [figure](#fig-x), a [table](#tab-new).",

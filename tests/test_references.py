@@ -1,6 +1,6 @@
 """References with the numbers of the report: in the notebooks by `make references`, in computed prose when shown."""
 
-import json
+import re
 import shutil
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from helpers.show.references import Place
 
 PLACES = {
     "fig-x": Place("3", "01_a.ipynb"),
-    "sec-b": Place("2", "02_b.ipynb"),
-    "sec-further-b-1": Place("A.5", "02_b.ipynb"),
+    "sec-b": Place("2", "02_b.ipynb", "id-1"),
+    "sec-further-b-1": Place("A.5", "02_b.ipynb", "id-2"),
     "sec-checks": Place("B", ""),
     "eq:x": Place("2", "01_a.ipynb"),
-    "eq:y": Place("7", "02_b.ipynb"),
+    "eq:y": Place("7", "02_b.ipynb", "id-3"),
 }
 
 
@@ -28,10 +28,13 @@ PLACES = {
     ("written", "shown"),
     [
         ("its [figure](#fig-x), [Figure](#fig-x)", "its [figure 3](#fig-x), [Figure 3](#fig-x)"),
-        ("by [equation](#eq:x) and [](#eq:y)", "by [equation (2)](#eq:x) and [(7)](02_b.ipynb#eq:y)"),
-        ("[section](#sec-further-b-1)", "[section A.5](02_b.ipynb#sec-further-b-1)"),
-        ("[chapter](02_b.ipynb) [chapter](#sec-b)", "[chapter 2](02_b.ipynb) [chapter 2](02_b.ipynb#sec-b)"),
-        ("[the rest](#sec-further-b-1)", "[the rest](02_b.ipynb#sec-further-b-1)"),
+        ("by [equation](#eq:x) and [](#eq:y)", 'by [equation (2)](#eq:x) and [(7)](02_b.ipynb#cell-id=id-3 "eq:y")'),
+        ("[section](#sec-further-b-1)", '[section A.5](02_b.ipynb#cell-id=id-2 "sec-further-b-1")'),
+        (
+            "[chapter](02_b.ipynb) [chapter](#sec-b)",
+            '[chapter 2](02_b.ipynb) [chapter 2](02_b.ipynb#cell-id=id-1 "sec-b")',
+        ),
+        ("[the rest](#sec-further-b-1)", '[the rest](02_b.ipynb#cell-id=id-2 "sec-further-b-1")'),
         ("[appendix](#sec-checks)", "[appendix B](#sec-checks)"),
         ("[notebook 2](02_b.ipynb) [A 2014](#cite-a)", "[notebook 2](02_b.ipynb) [A 2014](#cite-a)"),
         ("[figure](#fig-new) $\\eqref{eq:new}$", "[figure](#fig-new) $\\eqref{eq:new}$"),
@@ -48,7 +51,7 @@ def test_numbers_come_and_go(written: str, shown: str) -> None:
     assert references.numbered(written, PLACES, "01_a.ipynb") == shown
     assert references.numbered(shown, PLACES, "01_a.ipynb") == shown
     assert references.bare(shown) == references.bare(written) == written.replace("[](#eq:y)", "$\\eqref{eq:y}$")
-    old = {label: Place("9", "01_a.ipynb") for label in PLACES}
+    old = {label: Place("9", "01_a.ipynb", "id-0") for label in PLACES}
     assert references.numbered(references.numbered(written, old, "02_b.ipynb"), PLACES, "01_a.ipynb") == shown
 
 
@@ -77,6 +80,7 @@ def test_equations_are_counted_as_latex_does(text: str, counted: list[list[str]]
     assert [*numbering.equations(text)] == counted
 
 
+NAMES = ("01_one.ipynb", "02_two.ipynb", "")
 FIRST = (
     "publish.figure(None, 'fig-x', f'See {1:.1f} [table](#tab-y).')",
     "publish.say(r'$$a \\label{eq:a}$$')",
@@ -113,7 +117,9 @@ def test_notebooks_get_the_numbers_of_the_report_without_being_run(written: Work
     first, second = execute.find(written.notebooks)
     said = tool.update(written.notebooks, numbers)
     assert len(said) == 3 and said[0].startswith("01_one.ipynb")
-    assert json.loads(numbers.read_text()) == {
+    stored = references.stored(numbers)
+    known = {name: {label: place.number for label, place in stored.items() if place.notebook == name} for name in NAMES}
+    assert known == {
         "01_one.ipynb": {"sec-one": "1", "fig-x": "1", "eq:a": "1", "sec-further-one-1": "A.1", "eq:c": "3"},
         "02_two.ipynb": {"sec-two": "2", "eq:b": "2", "tab-y": "1"},
         "": {"sec-further": "A", "sec-checks": "B", "sec-reproducibility": "C", "sec-notation": "D"},
@@ -121,7 +127,8 @@ def test_notebooks_get_the_numbers_of_the_report_without_being_run(written: Work
     heading = nbformat.read(first, as_version=4).cells[-1].source
     assert heading.startswith('## Going further: more<a id="eq:c"></a><a id="sec-further-one-1"></a>\n\n$$c ')
     *_, text, sources = nbformat.read(second, as_version=4).cells
-    assert "[figure 1](01_one.ipynb#fig-x), [section A.1](01_one.ipynb#sec-further-one-1)" in text.source
+    links = re.findall(r'01_one\.ipynb#cell-id=(\S+) "([^"]+)"', text.source)
+    assert links == [(stored[label].cell, label) for label in ("fig-x", "sec-further-one-1")] and "A.1](" in text.source
     assert 'with [(2)](#eq:b),<a id="eq:b"></a>\n\n$$b \\label{eq:b}\\tag{2}$$' in text.source
     assert sources.metadata.tags == ["references"] and '<a id="cite-shoemake1985"></a>Shoemake, Ken.' in sources.source
 

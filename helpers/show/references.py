@@ -19,7 +19,8 @@ TAG = "references"  # of the cell that lists the sources
 NUMBERS = Path(__file__).with_name("numbers.json")
 CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
 WORD = "figure|table|chapter|section|appendix|equation"
-LINK = r"\[([^\[\]]*)\]\((?:\./)?(\d\d_\w+\.ipynb)?(?:#([^()\s]+))?\)"
+# the words, the notebook, #label; or, in a link to another notebook, #cell-id=… "label"
+LINK = r"\[([^\[\]]*)\]\((?:\./)?(\d\d_\w+\.ipynb)?(?:#(?:cell-id=[^()\s]+ \")?([^()\s\"]+)\"?)?\)"
 ANCHOR = re.compile(r'<a id="(?:fig-|tab-|sec-|eq|cite-)[^"]*"></a>')
 ENVIRONMENT = r"\\begin\{(equation|align|gather|multline)\}.*?\\end\{\1\}"
 DISPLAY = re.compile(rf"\$\$.*?\$\$|{ENVIRONMENT}", re.DOTALL)
@@ -27,10 +28,11 @@ LABEL = re.compile(r"\\label\{([^{}]+)\}")
 
 
 class Place(NamedTuple):
-    """Where a label is: its number in the report, and the notebook, or "" if it is only in the report."""
+    """Where a label is: its number in the report, its notebook and the id of its cell, "" if only in the report."""
 
     number: str
     notebook: str
+    cell: str = ""
 
 
 Places = Mapping[str, Place]
@@ -42,14 +44,15 @@ def stored(path: Path = NUMBERS) -> Places:
     if not path.exists():
         return {}
     tables = json.loads(path.read_text(encoding="utf-8"))
-    return {label: Place(number, name) for name, table in tables.items() for label, number in table.items()}
+    entries = [(label, name, entry) for name, table in tables.items() for label, entry in table.items()]
+    return {label: Place(entry.split()[0], name, "".join(entry.split()[1:])) for label, name, entry in entries}
 
 
 def packed(places: Places) -> str:
-    """The content of the file of `stored`: for each notebook its labels with their numbers."""
+    """The content of the file of `stored`: for each notebook its labels, with number and cell."""
     tables: dict[str, dict[str, str]] = {}
     for label, place in places.items():
-        tables.setdefault(place.notebook, {})[label] = place.number
+        tables.setdefault(place.notebook, {})[label] = f"{place.number} {place.cell}".strip()
     return json.dumps(tables, indent=1) + "\n"
 
 
@@ -130,8 +133,8 @@ def _link(link: re.Match, places: Places, here: str) -> str:
     if not place:
         return link[0] if words else rf"$\eqref{{{label}}}$"
     target = f"#{label}" if label else notebook
-    if label and here and place.notebook not in ("", here):
-        target = f"{place.notebook}#{label}"
+    if label and here and place.notebook not in ("", here):  # in a notebook that it must open, JupyterLab finds cells
+        target = f'{place.notebook}#cell-id={place.cell} "{label}"'
     number = f"({place.number})" if (label or "").startswith("eq") else place.number
     if not words:
         return f"[{number}]({target})"
