@@ -14,7 +14,7 @@ from execute import parameters_of
 from helpers.show import publish, references
 
 QUESTIONS = [f"{part}-{letter}" for part in ("RD", "GAN") for letter in "abcde"]
-HIDDEN = {"parameters", "injected-parameters", "papermill-error-cell-tag", "references"}
+HIDDEN = {"parameters", "injected-parameters", "papermill-error-cell-tag", "references", "exercise"}
 FURTHER = re.compile(r"\A(#{2,4}) +Going further: *(.)([^\n]*)")
 OPENING = "# Going further {#sec-further}\n\nThese sections go beyond the questions; they follow the chapters' order."
 Cell = nbformat.NotebookNode

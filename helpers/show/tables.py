@@ -1,0 +1,27 @@
+"""Rows and columns of tables that more than one notebook prints, or that would drown a notebook's idea."""
+
+from helpers.gan import GanConfig
+
+
+def gan_settings(config: GanConfig, trainings: int) -> dict[str, str]:
+    """A column of the table of settings: the name and the value of each, for a model with so many trainings."""
+    return {
+        "generator": f"{config.channels} channels",
+        "discriminator": {"mlp": "fully connected", "conv": "convolutional"}[config.critic],
+        "loss": {"gan": "non-saturating", "saturating": "saturating", "wgan": "Wasserstein"}[config.loss],
+        "penalty": penalty(config),
+        "Adam's $\\beta$": "({:g}, {:g})".format(*config.betas),
+        "learning rate": f"{config.learning_rate:g}",
+        "batch size": f"{config.batch_size}",
+        "epochs": f"{config.epochs}",
+        "critic steps per generator step": f"{config.critic_steps}",
+        "seeds": f"{trainings}",
+    }
+
+
+def penalty(config: GanConfig) -> str:
+    """The critic's penalty and its weight, in words for a table."""
+    if config.r1_weight:
+        often = f", every {config.r1_every} steps" if config.r1_every > 1 else ""
+        return f"R1, $\\gamma = {config.r1_weight:g}${often}"
+    return f"$\\lambda = {config.penalty_weight:g}$" if config.penalty_weight else "none"
