@@ -3,6 +3,7 @@
 A generator is a module or a plain function from codes (N, d) to N images.
 """
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -116,6 +117,11 @@ def gauss_newton(G: Decode, z: Tensor, prior: float = 0.0) -> Tensor:
     """2 (JᵀJ + prior I), (N, d, d), with J the Jacobian of the decoding of codes z (N, d)."""
     J = vmap(jacfwd(lambda code: G(code.unsqueeze(0)).flatten()))(z)
     return 2 * (J.mT @ J + prior * torch.eye(z.shape[1]).to(z))
+
+
+def in_double(generator: nn.Module) -> nn.Module:
+    """A copy of a generator in double precision, in which minima can be told from points that are nearly so."""
+    return copy.deepcopy(generator).double()
 
 
 def require_evaluation_mode(generator: Decode) -> None:

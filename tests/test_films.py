@@ -57,3 +57,11 @@ def test_energy_so_far_grows_from_nothing_to_all_of_it(generator: nn.Module) -> 
     assert so_far[0] == 0 and so_far[-1] == 1 and (so_far.diff() > 0).all()
     part, _ = films.energy_so_far(generator, path[:5], x_a, x_b)  # the first half at twice the speed, from 0 to 1
     assert so_far[4].item() == pytest.approx(2 * part / U, rel=1e-5)
+
+
+def test_a_printed_sheet_shows_steps_that_double_then_every_second_budget_and_the_end() -> None:
+    texts = [f"gradient descent, step {step}" for step in range(0, 41, 8)]
+    texts += [f"BFGS, {budget} evaluations" for budget in (5, 10, 20)] + ["end points"]
+    shown, numbers, headings = films.milestones(texts)
+    assert shown == [0, 1, 2, 4, 5, 6, 8, 9] and numbers == ["0", "8", "16", "32", "40", "5", "20", "end"]
+    assert headings == {0: "gradient descent, steps", 5: "BFGS, evaluations", 8: " loss"}

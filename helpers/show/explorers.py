@@ -12,6 +12,7 @@ from torch.func import jacfwd
 from helpers import paths
 from helpers.compute import one_thread
 from helpers.inversion import invert
+from helpers.minima import EndPoints
 from helpers.show.films import descent_film, direction_film, minima_film, path_film
 from helpers.show.strips import Film, Player, Strips, display_live, gallery, png
 
@@ -98,7 +99,7 @@ def principal_directions(generator: nn.Module, z: Tensor, count: int) -> tuple[T
 class InversionExplorer(Explorer):
     """A model and a digit, with a slider through the descents of its inversion and one through its certified minima."""
 
-    def __init__(self, generators: Mapping[str, nn.Module], images: Tensor, ends: Mapping[str, nn.Module], seed: int):
+    def __init__(self, generators: Mapping[str, nn.Module], images: Tensor, ends: Mapping[str, EndPoints], seed: int):
         self.generators, self.images, self.ends, self.seed = generators, images, ends, seed
         self.films: dict[tuple[str, int], tuple[Film, Film]] = {}
         self.build_controls()

@@ -13,6 +13,7 @@ from helpers.beta_vae import BetaVAE, EchoVAE
 from helpers.certificate import KINDS
 from helpers.compute import in_batches
 from helpers.inversion import STEPS, gradient_descent, quasi_newton, starts
+from helpers.minima import EndPoints
 from helpers.show.figures import COLOURS
 from helpers.show.strips import Curve, Film
 from helpers.store import Trained
@@ -113,6 +114,19 @@ def descents(G: nn.Module, x: Tensor, ends: Tensor, seed: int, restarts: int = 6
     return decoded, losses.cpu(), texts
 
 
+def milestones(texts: Sequence[str]) -> tuple[list[int], list[str], dict[int, str]]:
+    """For a printed sheet of `descents`: which frames it shows, the number of each, and headings by column.
+
+    Of gradient descent these are the frames 0, 1, 2, 4, 8, … and its last one.
+    """
+    last_step = sum(words.startswith("gradient descent") for words in texts) - 1
+    doubling = sorted({0, *(2**k for k in range(last_step.bit_length())), last_step})
+    shown = [*doubling, *range(last_step + 1, len(texts) - 1, 2), len(texts) - 1]
+    numbers = ["".join(filter(str.isdigit, texts[k])) or "end" for k in shown]
+    headings = {0: "gradient descent, steps", len(doubling): "BFGS, evaluations", len(shown): " loss"}
+    return shown, numbers, headings
+
+
 def descent_film(G: nn.Module, x: Tensor, ends: Tensor, seed: int) -> Film:
     """The film of `descents`, with the losses as curves; a line marks where BFGS begins."""
     decoded, losses, texts = descents(G, x, ends, seed)
@@ -125,10 +139,10 @@ def descent_film(G: nn.Module, x: Tensor, ends: Tensor, seed: int) -> Film:
 
 
 @torch.no_grad()
-def certified_minima(G: nn.Module, x: Tensor, ends: nn.Module, image: int) -> tuple[Tensor, list[str]]:
+def certified_minima(G: nn.Module, x: Tensor, ends: EndPoints, image: int) -> tuple[Tensor, list[str]]:
     """Test image, reconstruction, difference of each certified minimum (M, 3, h, w), lowest loss first, with texts.
 
-    ends: z (n, starts, d) and loss, kind, kinks, residual (n, starts), of which those of the given image are used.
+    ends: of several images, of which those of the given one are used.
     """
     certified = [k for k in ends.loss[image].argsort().tolist() if ends.kind[image, k] < 2]
     if not certified:
@@ -143,7 +157,7 @@ def certified_minima(G: nn.Module, x: Tensor, ends: nn.Module, image: int) -> tu
     return torch.cat([x.expand_as(decoded), decoded, (decoded - x).abs() - 1], 1), texts
 
 
-def minima_film(G: nn.Module, x: Tensor, ends: nn.Module, image: int) -> Film:
+def minima_film(G: nn.Module, x: Tensor, ends: EndPoints, image: int) -> Film:
     """The film of `certified_minima`, from the one with the lowest loss."""
     pictures, texts = certified_minima(G, x, ends, image)
     return Film({"test image, reconstruction, difference": pictures}, "minimum", texts, side=100, first=0)
