@@ -194,7 +194,7 @@ def _remember(executed: Path, mark: str, seconds: float, models: str) -> None:
     nbformat.write(notebook, executed)
 
 
-def _refresh(source: Path, executed: Path) -> None:
+def refresh(source: Path, executed: Path) -> None:
     """Give an executed notebook the Markdown of its source, in which the numbers of references may have changed."""
     notebook, now = (nbformat.read(path, as_version=4) for path in (executed, source))
     kept = [cell for cell in notebook.cells if references.TAG not in cell.metadata.get("tags", [])]
@@ -276,7 +276,7 @@ def run_all(notebooks: list[Path], folder: Path, parameters: dict[str, dict], an
         if anew or (seconds := recall(folder / path.name, marks[path])) is None:
             waiting.append(path)
         else:
-            _refresh(path, folder / path.name)
+            refresh(path, folder / path.name)
             print(f"{path.name:32} {seconds:7.1f} s, reused: nothing it depends on has changed", flush=True)
     with contextlib.ExitStack() as ending:
         while waiting or running:

@@ -154,6 +154,19 @@ def test_the_report_is_the_same_with_and_without_numbers(written: Workshop) -> N
     assert printed() == before and [execute.fingerprint(path, {}) for path in paths] == marks
 
 
+def test_an_executed_notebook_that_is_used_again_gets_the_numbers(written: Workshop) -> None:
+    source = execute.find(written.notebooks)[1]
+    executed = Path(shutil.copy(source, written.folder / "executed.ipynb"))
+    ran = nbformat.read(executed, as_version=4)
+    ran.cells.insert(2, nbformat.v4.new_code_cell("seed = 1", metadata={"tags": ["injected-parameters"]}))
+    nbformat.write(ran, executed)
+    tool.update(written.notebooks, written.folder / "numbers.json")
+    execute.refresh(source, executed)
+    cells = nbformat.read(executed, as_version=4).cells
+    assert cells.pop(2).source == "seed = 1"
+    assert [cell.source for cell in cells] == [cell.source for cell in nbformat.read(source, as_version=4).cells]
+
+
 def test_a_build_says_when_the_numbers_of_the_notebooks_are_old(written: Workshop) -> None:
     paths = execute.find(written.notebooks)
     assert tool.outdated(paths, tool.outline(paths)) == [], "without numbers none are old"

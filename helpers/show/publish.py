@@ -32,7 +32,7 @@ from helpers.show.strips import Curve, Film, display_live
 NOT_CONFIRMED = "⚠ Not confirmed in this run:"
 BOX = '<div class="alert alert-block alert-danger">\n\n{}\n\n</div>'  # JupyterLab shows it red, nbconvert too
 BLOCK = re.compile(r"\s*([-*+] |\d+[.)] |[|>#]|\$\$|```)")  # Markdown that cannot be struck through as one paragraph
-refuted: dict[str, str] = {}  # what was marked as not confirmed, and the condition that is false
+_refuted: dict[str, str] = {}  # what was marked as not confirmed, and the condition that is false
 
 
 def _publish(data: dict, kind: str, **facts) -> None:
@@ -61,7 +61,7 @@ def _shown(text: str, form: str = "{}") -> str:
     if NOT_CONFIRMED not in text:
         return whole
     words = _plain(text)
-    false = [f"This is false: `{condition}`" for sentence, condition in refuted.items() if _plain(sentence) in words]
+    false = [f"This is false: `{condition}`" for sentence, condition in _refuted.items() if _plain(sentence) in words]
     return BOX.format("\n\n".join([whole, *dict.fromkeys(false)]))
 
 
@@ -110,7 +110,7 @@ def _guarded(sentence: str, condition: bool, caller: FrameType) -> str:
         return sentence
     sentence = inspect.cleandoc(sentence)
     words, marked = _condition(caller), not_confirmed(sentence)
-    refuted[marked] = words
+    _refuted[marked] = words
     plain = f"✗ {NOT_CONFIRMED} {sentence} (false: {words})"
     _publish({"text/markdown": "", "text/plain": plain}, "refuted", sentence=sentence, condition=words)
     return marked
