@@ -42,7 +42,13 @@ with store.training("tiny", {"epochs": 4, "seed": 0}, start) as run:
             time.sleep(300)
         model.bias.data += torch.randn(1) + torch.randn(1, generator=run.model.rng)
         run.log({"bias": model.bias.item()})"""  # of a model in a notebook; it waits where it is told to
-SLOW = ["test_report.py", "test_build.py", "test_lab.py", "test_execute.py"]  # begin first, so that none is last
+SLOW = [
+    "test_report.py",
+    "test_build.py",
+    "test_lab.py",
+    "test_execute.py",
+    "test_rerun.py",
+]  # begin first, so that none is last
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,6 +63,13 @@ def seeds_and_threads() -> Iterator[None]:
     random.seed(0)
     with mpl.rc_context():  # what one test sets for figures does not reach the next
         yield
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of the models at tiny parameters, trained from nothing; all test processes share it."""
+    folder = tmp_path_factory.getbasetemp()
+    return (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "tiny models"
 
 
 def skip_without(*programs: str) -> None:

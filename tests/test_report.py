@@ -17,10 +17,10 @@ NOTEBOOKS = ROOT / "notebooks"
 
 
 @pytest.fixture(scope="module")
-def reduced(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+def reduced(tmp_path_factory: pytest.TempPathFactory, tiny_models: Path) -> Workshop:
     """The real notebooks, at tiny parameters and without any shipped model."""
     workshop = Workshop(tmp_path_factory.mktemp("report"))
-    workshop.build("--reduced", "--notebooks", str(NOTEBOOKS))
+    workshop.build("--reduced", "--notebooks", str(NOTEBOOKS), MODELS=str(tiny_models))
     return workshop
 
 
