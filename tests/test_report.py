@@ -85,6 +85,7 @@ def test_no_figure_leaves_its_chapter(page: str, aux: str) -> None:
         return found
 
     wanted = homes(re.findall(r'<(?:figure|h2) [^>]*?id="((?:fig|tab|sec)-[^"]*)"', page))
+    wanted.pop("fig-opening")  # it has no number
     assert wanted == homes(re.findall(r"\\newlabel\{((?:fig|tab|sec)-[^}@]*)\}", aux))  # in the order of the pages
 
 
