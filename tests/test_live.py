@@ -16,13 +16,13 @@ def test_each_row_is_shown_at_once_and_kept(monkeypatch):
             shown.append(picture)
 
     monkeypatch.setattr(live, "display", lambda picture, display_id: shown.append(picture) or Place())
-    rows = live.Rows()
+    rows, before = live.Rows(), plt.get_fignums()
     for step in range(3):
         rows.add(f"step {step}", torch.full((4, 1, 28, 28), float(step), requires_grad=True))
     assert len(shown) == 3 and len({picture.data for picture in shown}) == 3
     assert rows.names == ["step 0", "step 1", "step 2"]
     assert rows.all().shape == (12, 1, 28, 28) and not rows.all().requires_grad
-    assert not plt.get_fignums(), "its figures are closed"
+    assert plt.get_fignums() == before, "its figures are closed"
 
 
 def test_the_diagram_names_networks_and_losses_and_draws_each_image():

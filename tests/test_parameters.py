@@ -9,6 +9,7 @@ import torch
 from conftest import ROOT
 
 from helpers import data, gan
+from helpers.show import films
 
 
 def code_of(notebook: str) -> list[str]:
@@ -84,7 +85,7 @@ def test_longer_trainings_in_notebook_05_leave_its_ablations_as_short_as_they_ar
 def test_the_columns_of_notebook_06_follow_the_film_s_frames(steps: int, budgets: int) -> None:
     frames = [f"gradient descent, step {k}" for k in range(steps)]
     frames += [*(f"BFGS, {k} evaluations" for k in range(budgets)), "end points"]
-    columns = run_statements("06", {"last_step", "doubling", "columns"}, {"frames": frames})["columns"]
+    columns, _, _ = films.milestones(frames)
     assert columns == sorted(set(columns)) and {0, steps - 1, len(frames) - 1} <= set(columns) <= {*range(len(frames))}
     if (steps, budgets) == (26, 5):  # those of the report
         assert columns == [0, 1, 2, 4, 8, 16, 25, 26, 28, 30, 31]
