@@ -126,7 +126,6 @@ def test_references_have_numbers_and_lead_to_what_they_name(chromium: None, tmp_
         page.get_by_role("link", name="equation (4)").click()
         other = page.locator(".jp-Notebook", has=page.locator("mjx-assistive-mml", has_text="(4)"))
         other.wait_for()
-        wait_for(lambda: seen("eq:y"), "the equation of the other notebook on the screen", seconds=120)
 
 
 def wait_for_other(locator: lab.Locator, before: np.ndarray, why: str) -> None:
