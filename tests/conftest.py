@@ -56,13 +56,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def seeds_and_threads() -> Iterator[None]:
+def seeds_threads_and_environment() -> Iterator[None]:
     torch.set_num_threads(1)  # two test processes run at once, and rounding depends on the number of threads
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)
+    before = dict(os.environ)
     with mpl.rc_context():  # what one test sets for figures does not reach the next
         yield
+    os.environ.clear()  # nor what it sets for its children
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
