@@ -51,7 +51,7 @@ def _prose(text: str) -> str:
     for number in range(1, len(lines)):
         before = lines[number - 1]
         if before.strip() and not BLOCK.match(before):
-            lines[number] = re.sub(r"^(\s*\d+)([.)] )", r"\1\\\2", lines[number])
+            lines[number] = re.sub(r"^(\s*\d+)([.)])(?=\s|$)", r"\1\\\2", lines[number])
     return "\n".join(lines)
 
 
