@@ -92,7 +92,7 @@ def _parameters(options: argparse.Namespace, notebooks: list[Path]) -> dict[str,
 
 
 def _extent(options: argparse.Namespace) -> str:
-    return ("reduced run" if options.reduced else "full run") + " with own parameters" * bool(options.parameters)
+    return ("reduced run" if options.reduced else facts.FULL) + " with own parameters" * bool(options.parameters)
 
 
 def _choose_models(reduced: bool, folder: Path, started: float) -> bool:
@@ -144,7 +144,8 @@ def _say(report: dict, warnings: list[str], targets: list[Path], draft: bool) ->
     for warning in warnings:
         print(f"warning: {warning}")
     if missing := report["title"]["missing"]:
-        print(f"The title block lacks {', '.join(missing)}: `make report {'=… '.join(missing)}=…` sets them.")
+        entries = f"`make report {'=… '.join(missing)}=…`"
+        print(f"warning: the title block has blanks for {', '.join(missing)}; {entries} fills them in.")
     files, doubts = ", ".join(map(str, targets)), report["unconfirmed"]
     if draft:
         for doubt in doubts:

@@ -24,7 +24,7 @@ NEEDED = ("xelatex", "pandoc")
 INSTALL = "run `make setup` as root, or ask for the Debian packages that `make setup` names"
 MATHJAX = "django-static-mathjax"  # the package on PyPI that contains only MathJax 3
 PASSES = 6
-TOGETHER = 16  # a function with fewer lines is kept on one page
+TOGETHER = 30  # a function with fewer lines is kept on one page
 
 
 def check_tools(needed: Sequence[str] = NEEDED) -> None:

@@ -13,22 +13,25 @@ from pathlib import Path
 from helpers import store
 from helpers.compute import device_name
 
+FULL = "full run"
 HERE = Path(__file__).resolve().parent
 COMMIT_NOTE = "COMMIT"  # a file in the archive of the code, which has no git: the commit
 LIBRARIES = "torch torchvision torchmetrics numpy scipy matplotlib seaborn ipywidgets papermill nbconvert".split()
 
 
 def title_block(extent: str) -> dict:
-    """The title block, from AUTHOR, COLLABORATORS, HOURS, TITLE or report.toml; `missing` lists those not given.
+    """The title block, from AUTHOR, COLLABORATORS, HOURS, TITLE or report.toml; what is not given is "".
 
-    extent: "full run", or another kind of run, which the title names.
+    `missing` lists it, for a warning; in the report it is a blank to be filled in by pen.
+
+    extent: FULL, or another kind of run, which the title names.
     """
     entries = tomllib.loads((HERE / "report.toml").read_text(encoding="utf-8"))
     entries |= {key: os.environ[key.upper()] for key in entries if os.environ.get(key.upper(), "").strip()}
     missing = [key.upper() for key, value in entries.items() if not value]
-    entries |= {key.lower(): f"not stated (set {key}=…)" for key in missing} | {"missing": missing}
+    entries |= {"missing": missing}
     today = datetime.datetime.now(datetime.UTC)
-    return entries | {"date": f"{today.day} {today:%B %Y}", "extent": extent}
+    return entries | {"date": f"{today.day} {today:%B %Y}", "extent": extent, "full": extent == FULL}
 
 
 def run_facts(started: float, jobs: int, models: Sequence[str]) -> dict:

@@ -152,6 +152,7 @@ def _list(fact: dict, stem: str, report: dict) -> None:
             raise BuildError(f"{name} is answered twice (the second time in {stem}.ipynb): keep one.")
         report["answers"].append(fact)
     elif fact["kind"] == "check":
+        fact["number"] = len(report["checks"]) + 1
         report["checks"].append({"notebook": f"{stem}.ipynb", **fact})
         if not fact["passed"]:
             report["unconfirmed"].append(f"{stem}.ipynb: {fact['name']}")

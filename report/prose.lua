@@ -102,6 +102,14 @@ local function tex(inline)
   end
 end
 
+-- []{#label}: a place to refer to, by \\hyperref whatever pandoc's version.
+local function place(span)
+  if not latex or span.identifier == "" then return nil end
+  local inlines = pandoc.List({raw("\\phantomsection\\label{" .. span.identifier .. "}")})
+  inlines:extend(span.content)
+  return inlines
+end
+
 -- What is not confirmed in this run: struck through in HTML; in LaTeX coloured, since no line can cross formulas there.
 local function struck(strikeout)
   if not latex then return strikeout end
@@ -136,32 +144,32 @@ local function heading(header)
   return pandoc.Plain(inlines)
 end
 
--- The cells of a column padded so that decimal points, and ±, stand one below the other; nil if it is not all numbers.
+-- The cells of a column padded to one width, so that in its middle decimal points, and ±, stand one below the other; nil if
+-- it is not all numbers.
 local function padded(texts)
-  local parts, widest = {}, {0, 0, 0, 0, 0}
+  local parts, widest = {}, {"", "", "", ""}  -- before and behind the point, of the value and of its error
   for row, text in ipairs(texts) do
     local value, error = text:match("^(.-) ± (.*)$")
     local whole, tail, percent = (value or text):match("^([%d−+]*)(%.?%d*)(%%?)$")
     local error_whole, error_tail, error_percent = (error or ""):match("^(%d*)(%.?%d*)(%%?)$")
     if not whole or not error_whole or (error and percent ~= "") then return nil end
-    parts[row] = {whole, tail, error_whole, error_tail, ((percent .. error_percent):gsub("%%", "\\%%"))}
-    for i, part in ipairs(parts[row]) do widest[i] = math.max(widest[i], #part) end
+    parts[row] = {whole, tail, error_whole, error_tail, percent = ((percent .. error_percent):gsub("%%", "\\%%"))}
+    for i, part in ipairs(parts[row]) do
+      if utf8.len(part) > utf8.len(widest[i]) then widest[i] = part end
+    end
   end
-  local function fill(column, part)  -- as wide as the digits, and the point, that are missing
-    local missing = string.rep("0", widest[column] - #part)
-    if missing ~= "" and part == "" and column % 2 == 0 then missing = "." .. missing:sub(2) end
-    return missing == "" and "" or "\\hphantom{" .. missing .. "}"
+  local function box(column, part, side)
+    if widest[column] == "" then return "" end
+    return "\\makebox[\\widthof{" .. widest[column] .. "}][" .. side .. "]{" .. part .. "}"
   end
   local cells = {}
   for row, part in ipairs(parts) do
-    local whole, tail, error, error_tail, percent = table.unpack(part)
-    cells[row] = whole .. tail
-    if whole ~= "" then cells[row] = cells[row] .. fill(2, tail) end
-    if whole ~= "" and widest[3] > 0 then
-      local sign = error == "" and "\\hphantom{~±~}" or "~±~"
-      cells[row] = cells[row] .. sign .. fill(3, error) .. error .. error_tail .. fill(4, error_tail)
+    local whole, tail, error, error_tail = table.unpack(part)
+    local cell = box(1, whole, "r") .. box(2, tail, "l")
+    if widest[3] ~= "" then
+      cell = cell .. (error == "" and "\\hphantom{~±~}" or "~±~") .. box(3, error, "r") .. box(4, error_tail, "l")
     end
-    cells[row] = cells[row] .. percent
+    cells[row] = (whole .. tail .. error == "" and "" or cell) .. part.percent
   end
   return cells
 end
@@ -174,7 +182,6 @@ local function tabular(tbl, columns)
   local align = {AlignRight = "r", AlignCenter = "c"}
   local spec = ""
   for j, name in ipairs(simple.aligns) do
-    spec = spec .. (align[name] or "l")
     local texts, bold = {}, {}
     for i, row in ipairs(simple.rows) do
       local cell = row[j][1]
@@ -185,6 +192,7 @@ local function tabular(tbl, columns)
       texts[i] = only and pandoc.utils.stringify(plain) or "none"
     end
     local cells = name == "AlignRight" and padded(texts)
+    spec = spec .. (cells and "c" or align[name] or "l")
     for i, row in ipairs(cells and simple.rows or {}) do
       row[j] = {pandoc.Plain({raw(bold[i] and "\\textbf{" .. cells[i] .. "}" or cells[i])})}
     end
@@ -224,6 +232,6 @@ return {
     if inline then return pandoc.Para({inline}) end
   end},
   {Inlines = resolve},
-  {Strikeout = struck},
+  {Strikeout = struck, Span = place},
   {traverse = "topdown", Header = heading, Div = division, Table = function(tbl) return tabular(tbl) end},
 }

@@ -65,12 +65,12 @@ def test_a_name_is_no_command_of_the_shell(tmp_path: Path) -> None:
     assert (tmp_path / "words").read_text().splitlines() == ["report/build.py", "--parameters", author]
 
 
-def test_what_the_title_block_lacks_is_said_in_its_place_and_at_the_end(workshop: Workshop) -> None:
+def test_what_the_title_block_lacks_is_left_blank_and_said_at_the_end(workshop: Workshop) -> None:
     workshop.write("01_good", GOOD)
     said = workshop.build("--page", COLLABORATORS="A & B")
     page = workshop.page.read_text(encoding="utf-8")
-    assert "A &amp; B" in page and "not stated (set HOURS=…)" in page
-    assert "lacks HOURS: `make report HOURS=…` sets them" in said
+    assert "A &amp; B" in page and "Time spent" in page and "not stated" not in page
+    assert "warning: the title block has blanks for HOURS; `make report HOURS=…` fills them in." in said
 
 
 def test_a_failing_cell_is_named(workshop: Workshop) -> None:

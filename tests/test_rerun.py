@@ -18,13 +18,7 @@ COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 # what is wrong today, by notebook; an entry that is no longer needed fails its test, so that these only shrink
-OFFENDERS: dict[str, set[str]] = {  # names that several cells bind
-    "03_echo": {"left", "right", "scale"},
-    "04_gan": {"left", "name", "right"},
-    "05_wgan_gp": {"group", "look", "name", "others", "title", "words"},
-    "06_inversion": {"i", "name", "one", "style", "title"},
-    "08_path_aware_training": {"model", "name", "quantity", "role", "value"},
-}
+OFFENDERS: dict[str, set[str]] = {}  # names that several cells bind
 BORROWERS: dict[str, set[str]] = {}  # throw-away names that a cell reads and another binds
 FAILING: dict[str, set[str]] = {}  # first lines of cells that cannot be run again
 

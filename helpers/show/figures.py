@@ -76,6 +76,12 @@ def panels(
     return fig, np.atleast_1d(axes).ravel()
 
 
+def letter(*axes: Axes) -> None:
+    """Write (a), (b), … above the upper left corners of several axes, as captions call them."""
+    for number, ax in enumerate(axes):
+        ax.set_title(f"({chr(ord('a') + number)})", loc="left", fontsize=9)
+
+
 def digits(
     ax: Axes,
     images: Tensor,
