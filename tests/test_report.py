@@ -95,3 +95,18 @@ def test_appendices_stand_behind_the_references(reduced: Workshop) -> None:
     titles = ("References", "A +Going further", "B +All numeric checks", "C +Reproducibility", "D +Notation")
     places = [re.search(rf"(?m)^ *{title} *$", text).start() for title in titles]
     assert places == sorted(places) and "Continues chapter" in text
+
+
+def test_each_chapter_begins_a_page_whose_head_names_it(reduced: Workshop, aux: str) -> None:
+    pages = [[line for line in page.split("\n") if line.strip()] for page in reduced.text().split("\f")]
+    places = re.findall(r"\\newlabel\{sec-[^}@]*\}\{\{(\d)\}\{(\d+)\}", aux)
+    assert len(places) == len(execute.find(NOTEBOOKS))
+    for number, page in places:
+        head, first = pages[int(page) - 1][:2]
+        assert head.split()[0] == first.split()[0] == number, f"chapter {number} on page {page}"
+
+
+def test_the_margin_has_the_number_of_every_check_that_passed(reduced: Workshop) -> None:
+    main, listed = re.split(r"(?m)^ *B +All numeric checks *$", reduced.text())
+    passed = re.findall(r"(?m)^ *(B\d+) .*✓ *$", listed)
+    assert len(passed) > 30 and set(re.findall(r"\bB\d+\b", main)) == set(passed)

@@ -1,6 +1,26 @@
 """Rows and columns of tables that more than one notebook prints, or that would drown a notebook's idea."""
 
+import re
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
 from helpers.gan import GanConfig
+
+ARROWS = {"lower": "↓", "higher": "↑"}
+
+
+def best_in_bold(frame: pd.DataFrame, better: Mapping[str, str], among: Sequence[str]) -> pd.DataFrame:
+    """A table in which the best cell of some rows is bold; those compared are strings that begin with numbers.
+
+    better: "lower" or "higher" for these rows, whose names get an arrow. among: the columns that are compared.
+    """
+    shown = frame.astype(object)
+    for row, direction in better.items():
+        numbers = frame.loc[row, list(among)].map(lambda cell: float(re.match(r"[+-]?[\d.]+", cell)[0]))
+        best = numbers.idxmin() if direction == "lower" else numbers.idxmax()
+        shown.loc[row, best] = f"**{shown.loc[row, best]}**"
+    return shown.rename(index={row: f"{row} {ARROWS[direction]}" for row, direction in better.items()})
 
 
 def gan_settings(config: GanConfig, trainings: int) -> dict[str, str]:
