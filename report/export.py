@@ -19,6 +19,8 @@ from numbering import number
 from pygments.formatters import HtmlFormatter, LatexFormatter
 from pygments.lexers import PythonLexer, TextLexer
 
+from helpers.show.play import weights_once
+
 HERE = Path(__file__).resolve().parent
 NEEDED = ("xelatex", "pandoc")
 INSTALL = "run `make setup` as root, or ask for the Debian packages that `make setup` names"
@@ -96,7 +98,7 @@ def write_page(notebook: nbformat.NotebookNode, folder: Path) -> Path:
     if lost:
         raise BuildError(f"the page refers to {', '.join(sorted(lost))}, which it does not have.")
     style = HtmlFormatter(style="friendly", cssclass="code").get_style_defs()
-    body = body.replace("/* code */", style).replace("/* mathjax */", _mathjax())
+    body = weights_once(body.replace("/* code */", style).replace("/* mathjax */", _mathjax()))
     target = folder / "report.html"
     target.write_text(body, encoding="utf-8")
     return target

@@ -209,7 +209,7 @@ def _tag_screen(section: list[Cell]) -> None:
     """Tag a section that shows only widgets "screen", and also "live" if it needs a kernel because it has no film."""
     widgets = any("widget" in cell.metadata.get("tags", []) for cell in section)
     outputs = [output for cell in section for output in cell.get("outputs", [])]
-    if widgets and all(output.metadata.report.kind == "film" for output in outputs):
+    if widgets and all(output.metadata.report.kind in ("film", "play") for output in outputs):
         for cell in section:
             cell.metadata.tags = [*cell.metadata.get("tags", []), "screen"] + ["live"] * (not outputs)
 

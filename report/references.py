@@ -61,8 +61,8 @@ def _fact(call: ast.Call) -> dict | None:
         return None
     if kind in LABELLED:
         return {"kind": kind, "label": _literal(call, LABELLED[kind], "label")}
-    if kind == "film":
-        return {"kind": kind, "still": _literal(call, 7, "still")}
+    if kind in ("film", "play"):
+        return {"kind": kind, "still": _literal(call, 7 if kind == "film" else 2, "still")}
     if kind == "answer":
         return {"kind": kind, "question": _literal(call, 0, "question"), "text": _literal(call, 1, "text"), "brief": ""}
     if kind in ("say", "claim"):

@@ -92,8 +92,9 @@ def test_verdicts_without_a_place_are_refused(before: list, complaint: str) -> N
         joined(*before, text("> **Yes.**", "verdict"), code(ANSWER))
 
 
-def test_the_figure_that_prints_frames_of_a_film_is_marked() -> None:
-    film = {"kind": "film", "caption": "It moves.", "still": "fig-x"}
+@pytest.mark.parametrize("kind", ["film", "play"])
+def test_the_figure_that_prints_frames_of_a_film_is_marked(kind: str) -> None:
+    film = {"kind": kind, "caption": "It moves.", "still": "fig-x"}
     other = FIGURE | {"label": "fig-y"}
     assert [fact.get("moving") for fact in facts(joined(code(FIGURE, film, other)), "figure")] == [True, None]
     with pytest.raises(BuildError, match="a film names 'fig-x'"):
@@ -160,8 +161,12 @@ def test_going_further_moves_to_the_appendix_and_leaves_a_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kinds", "tags"), [(["widget"], ["screen", "live"]), (["widget", "film"], ["screen"]), (["widget", "figure"], [])]
-)
+    ("kinds", "tags"),
+    [
+        (["widget"], ["screen", "live"]), (["widget", "film"], ["screen"]), (["widget", "film", "play"], ["screen"]),
+        (["widget", "figure"], []),
+    ],
+)  # fmt: skip
 def test_sections_of_widgets_alone_are_for_the_screen(kinds: list[str], tags: list[str]) -> None:
     outputs = [make.new_output("display_data", {}, metadata={"report": {"kind": kind}}) for kind in kinds[1:]]
     cells = [make.new_code_cell("slider", metadata={"tags": ["widget"]}), make.new_code_cell("shown", outputs=outputs)]

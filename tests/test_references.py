@@ -1,5 +1,6 @@
 """References with the numbers of the report: in the notebooks by `make references`, in computed prose when shown."""
 
+import ast
 import re
 import shutil
 from pathlib import Path
@@ -185,3 +186,10 @@ def test_the_notebooks_have_the_numbers_of_the_report(tmp_path: Path) -> None:
     notebooks = shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
     numbers = Path(shutil.copy(references.NUMBERS, tmp_path))
     assert tool.update(notebooks, numbers) == [], "run `make references`"
+
+
+@pytest.mark.parametrize("call", ["publish.play(x, 'So.', 'fig-x')", "publish.film(x, 'So.', still='fig-x')"])
+def test_the_figure_that_stands_for_what_moves_is_known_without_running(call: str) -> None:
+    (statement,) = ast.parse(call).body
+    kind = call.partition("(")[0].partition(".")[2]
+    assert tool._fact(statement.value) == {"kind": kind, "still": "fig-x"}

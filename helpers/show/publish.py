@@ -22,11 +22,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import publish_display_data
+from ipywidgets import VBox
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
 from helpers.show import references
+from helpers.show.play import Play
 from helpers.show.strips import Curve, Film, display_live
 
 NOT_CONFIRMED = "⚠ Not confirmed in this run:"
@@ -185,6 +187,17 @@ def film(
     display_live(shown.widget(), shown.page(), caption, facts)
     origin = f"Film of [figure](#{still}). " if still else ""
     publish_display_data({"text/markdown": _shown(origin + caption, "*{}*")})
+
+
+def play(shown: Play, caption: str, still: str | None = None) -> None:
+    """Show a figure that decodes live, here with the kernel and on the report's HTML page without, but not in the PDF.
+
+    still: the label of the figure that stands for it in the PDF. See `bend.Bend` and `pad.Pad`.
+    """
+    caption = _checked(still, "fig-", caption) if still else _prose(caption)
+    facts = {"report": {"kind": "play", "caption": caption} | ({"still": still} if still else {})}
+    display_live(VBox([shown.widget()]), shown.page(), caption, facts)
+    publish_display_data({"text/markdown": _shown(caption, "*{}*")})
 
 
 def table(
