@@ -109,18 +109,20 @@ def _cleaned(node: Element, fitted: bool) -> list[Element]:
         return _cleaned_script(node, fitted)
     if not len(node) and node.tag != "mtd":
         return [_cleaned_token(node)]
-    children = [part for child in node for part in _cleaned(child, fitted)]
+    if node.tag not in ROWS:
+        node[:] = [_group(_cleaned(child, fitted)) for child in node]
+        return [node]
+    children = _primed([part for child in node for part in _cleaned(child, fitted)])
     if node.tag == "mstyle" and node.get("mathvariant"):
         return _upright(children) if node.get("mathvariant") == "normal" else children
     if node.tag == "mtd" and (side := node.get("columnalign")) in ("left", "right"):  # the attribute is for Firefox
         node.set("style", f"text-align: -webkit-{side}; padding: 0.15em 0")
-    if node.tag in ROWS:
-        children = _primed(children)
     if node.tag == "mrow" and _fenced(children) and not fitted and not any(child.tag == "mtable" for child in children):
-        for fence in (children[0], children[-1]):
-            _kernel(fence).set("stretchy", _kernel(fence).get("stretchy") if _kernel(fence).get("minsize") else "false")
+        for fence in map(_kernel, (children[0], children[-1])):
+            if not fence.get("minsize"):
+                fence.set("stretchy", "false")
         return children
-    node[:] = children if node.tag in ROWS or len(children) == len(node) else [_group(children)]
+    node[:] = children
     return [node]
 
 
@@ -211,17 +213,28 @@ def _classes(atoms: list[Element]) -> list[int]:
     """TeX's class of each atom; a sign that has nothing on one of its sides is an ordinary symbol."""
     kernels = [_kernel(atom) for atom in atoms]
     classes = [_class(kernel) for kernel in kernels]
-    for place, kernel in enumerate(kernels):  # bars, each of which may open, close or stand alone
-        others = kernels[place + 1 :] if classes[place] == OPEN else kernels[:place]
-        partner = {OPEN: "postfix", CLOSE: "prefix"}.get(classes[place])
-        if kernel.text in ("|", "‖") and not any(o.text == kernel.text and o.get("form") == partner for o in others):
-            classes[place] = ORD
+    for place, kernel in enumerate(kernels):
+        if kernel.text in ("|", "‖"):
+            classes[place] = _class_of_bar(kernels, classes, place)
     for place, kind in enumerate(classes):
         before = classes[place - 1] if place else OPEN
         after = classes[place + 1] if place + 1 < len(classes) else CLOSE
         if kind == BIN and (before in (BIN, OP, REL, OPEN, PUNCT) or after in (REL, CLOSE, PUNCT)):
             classes[place] = ORD
     return classes
+
+
+def _class_of_bar(kernels: list[Element], classes: list[int], place: int) -> int:
+    """Whether a bar opens, closes or stands alone: as pandoc says if it found two, else as its neighbours tell."""
+    bar, kind = kernels[place], classes[place]
+    others, form = (kernels[place + 1 :], "postfix") if kind == OPEN else (kernels[:place], "prefix")
+    if any(other.text == bar.text and other.get("form") == form for other in others):
+        return kind
+    before = classes[place - 1] if place else OPEN
+    after = classes[place + 1] if place + 1 < len(classes) else CLOSE
+    if before in (OP, BIN, REL, OPEN, PUNCT) or after == OP:
+        return OPEN
+    return CLOSE if after in (BIN, REL, CLOSE, PUNCT) else ORD
 
 
 def _class(kernel: Element) -> int:

@@ -50,6 +50,7 @@ def spaces(tex: str) -> list[tuple[str, str, str]]:
         ("f(a,b)", [("(", "0", "0"), (",", "0", THIN), (")", "0", "0")]),
         ("q(z|x)", [("(", "0", "0"), ("|", "0", "0"), (")", "0", "0")]),
         (r"q(z\mid x)", [("(", "0", "0"), ("∣", THICK, THICK), (")", "0", "0")]),
+        (r"\log|\det S|)", [("log", "0", "0"), ("|", "0", "0"), ("det", "0", THIN), ("|", "0", "0"), (")", "0", "0")]),
         (r"\lVert a\rVert b", [("‖", "0", "0"), ("‖", "0", "0")]),
         (r"a\parallel b", [("∥", THICK, THICK)]),
         (r"\min_Z U", [("min", "0", THIN)]),
@@ -98,6 +99,7 @@ def shape(node: ET.Element) -> str:
         ("$z'_1$", "msubsup(z, 1, ′)"),
         ("$a(b)^2$", "a, (, b, msup(), 2)"),
         ("$$\\sup_x f$$", "munder(sup, x), f"),
+        ("$\\frac{(a)}{\\lVert r\\rVert}$", "mfrac(mrow((, a, )), mrow(‖, r, ‖))"),
         ("$$\\frac{\\sup_x f}2$$", "mfrac(mrow(msub(sup, x), f), 2)"),
     ],
 )

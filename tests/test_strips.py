@@ -101,6 +101,12 @@ def test_the_slider_and_what_it_says_stand_above_the_pictures() -> None:
     assert places == sorted(places)
 
 
+def test_strips_stand_in_columns_where_their_number_is_given() -> None:
+    images = {str(k): torch.zeros(3, 1, 28, 28) for k in range(8)}
+    assert "grid-template-columns: repeat(4," in Film(images, columns=4).html
+    assert "grid-template-columns" not in Film(images).html
+
+
 def test_rows_have_labels_where_there_are_as_many() -> None:
     images = torch.zeros(3, 2, 1, 28, 28)
     shown = Film({"two": images, "one": images[:, 0]}, rows=["a & b", "c"]).html

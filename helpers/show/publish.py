@@ -174,15 +174,17 @@ def film(
     first: int | None = None,
     still: str | None = None,
     rows: Sequence[str] = (),
+    columns: int | None = None,
 ) -> None:
     """Show strips of images with one slider, here and on the report's HTML page, but not in the PDF.
 
     frames: the images (T, N, h, w) or (T, R, N, h, w) of each strip, in [−1, 1]; axis: what T counts; names: a text
     for each frame; fig: a figure with curves along which points move; first: the first frame, the middle one by
-    default; still: the label of the figure that prints frames of this film; rows: labels of rows. See `strips.Film`.
+    default; still: the label of the figure that prints frames of this film; rows: labels of rows;
+    columns: the number of strips side by side. See `strips.Film`.
     """
     caption = _checked(still, "fig-", caption) if still else _prose(caption)
-    shown = Film(frames, axis, names, fig, curves, first=first, rows=rows)
+    shown = Film(frames, axis, names, fig, curves, first=first, rows=rows, columns=columns)
     facts = {"report": {"kind": "film", "caption": caption} | ({"still": still} if still else {})}
     display_live(shown.widget(), shown.page(), caption, facts)
     origin = f"Film of [figure](#{still}). " if still else ""

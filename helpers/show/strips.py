@@ -46,8 +46,9 @@ class Film:
     strips: titles and images in [−1, 1], (T, N, h, w) for one row of N images or (T, R, N, h, w) for R rows; T is 1 if
     they do not change. axis: what the slider counts. texts: one for each frame (default: its number). fig: a
     figure with curves along which points move. side: the width of a digit on the screen, in pixels. first: the frame
-    shown at first (default: the middle one). rows: labels for the rows of strips that have as many rows. Raises
-    ValueError if strips, texts or curves differ in length, if there are no strips, no frame `first`, no such rows.
+    shown at first (default: the middle one). rows: labels for the rows of strips that have as many rows. columns: how
+    many strips stand side by side (default: as many as fit). Raises ValueError if strips, texts or curves differ in
+    length, if there are no strips, no frame `first`, no such rows.
     """
 
     strips: Mapping[str, Tensor]
@@ -58,6 +59,7 @@ class Film:
     side: int | None = None
     first: int | None = None
     rows: Sequence[str] = ()
+    columns: int | None = None
 
     def __post_init__(self):
         if self.texts is None:
@@ -94,7 +96,11 @@ class Film:
         texts = html.escape(json.dumps(list(self.texts)))
         text = html.escape(self.texts[self.first])
         read_out = f'<output aria-live="off">{text}</output>'
-        return f'<div class="frames" data-texts="{texts}">{read_out}<div>{"".join(parts)}</div></div>'
+        columns = (
+            f"display: grid; grid-template-columns: repeat({self.columns}, minmax(0, 1fr))" if self.columns else ""
+        )
+        pictures = f'<div style="{columns}">{"".join(parts)}</div>'
+        return f'<div class="frames" data-texts="{texts}">{read_out}{pictures}</div>'
 
     def page(self) -> str:
         """HTML that is complete in itself, with a slider of HTML, which keys move, and a play button."""
@@ -207,7 +213,9 @@ def _chart(fig: Figure, curves: Sequence[Curve]) -> str:
         places = [[round(a, 2), round(100 - b, 2)] if np.isfinite(a + b) else None for a, b in places]
         points += f'<i class="point" style="background: {colour}" data-places="{json.dumps(places)}"></i>'
     image = f'<img src="{_url(buffer.getvalue())}" alt="curves, with a point on each at this frame">'
-    return f'<div class="chart" style="flex: 0 1 {100 * fig.get_figwidth():.0f}px">{image}{points}</div>'
+    width = f"{100 * fig.get_figwidth():.0f}px"
+    style = f"grid-column: 1 / -1; flex: 0 1 {width}; max-width: {width}"
+    return f'<div class="chart" style="{style}">{image}{points}</div>'
 
 
 def _image(images: Tensor, title: str, attributes: str = "") -> str:
