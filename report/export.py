@@ -1,8 +1,8 @@
 """Convert the merged notebook to PDF and page by two exporters of nbconvert, each with a template, and XeLaTeX."""
 
 import ast
+import copy
 import functools
-import importlib.metadata
 import os
 import re
 import shutil
@@ -10,12 +10,14 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import fonts
+import formulas
 import nbformat
+import numbering
 import prose
 import pygments
 from errors import BuildError
 from nbconvert.exporters import LatexExporter, TemplateExporter
-from numbering import number
 from pygments.formatters import HtmlFormatter, LatexFormatter
 from pygments.lexers import PythonLexer, TextLexer
 
@@ -24,7 +26,7 @@ from helpers.show.play import weights_once
 HERE = Path(__file__).resolve().parent
 NEEDED = ("xelatex", "pandoc")
 INSTALL = "run `make setup` as root, or ask for the Debian packages that `make setup` names"
-MATHJAX = "django-static-mathjax"  # the package on PyPI that contains only MathJax 3
+STYLES = {"latex": "friendly", "light": "default", "dark": "github-dark"}  # of code; the last two can be read by all
 PASSES = 6
 TOGETHER = 30  # a function with fewer lines is kept on one page
 
@@ -41,17 +43,42 @@ def _export(notebook: nbformat.NotebookNode, to: str) -> tuple[str, dict]:
     texts: dict[str, str] = {}
     filters = {"prose": lambda text: texts.setdefault(text, ""), "line": functools.partial(re.sub, "^<p>|</p>$", "")}
     filters |= {"number": prose.number, "verdict": _verdict, "code": functools.partial(_code, to), "doubts": _doubts}
-    filters |= {"printed": printed}
+    filters |= {"printed": printed, "words": formulas.words, "nested": nested}
     options = {"extra_template_basedirs": [str(HERE)], "filters": filters}
     if to == "latex":
         exporter = LatexExporter(template_name="template", **options)
     else:  # HTMLExporter would parse the whole page once more
         exporter = TemplateExporter(template_name="page", file_extension=".html", **options)
-    numbers, contents = number(notebook)
+        notebook = _for_page(notebook)
+    numbers, contents = numbering.number(notebook)
     resources = {"report": notebook.metadata.report, "numbers": numbers, "contents": contents, "sources": ""}
     exporter.from_notebook_node(notebook, dict(resources))  # collects the texts, so that pandoc runs once
     texts |= prose.convert(list(texts), to, numbers)
     return exporter.from_notebook_node(notebook, resources | {"sources": prose.sources(list(texts), to)})
+
+
+def _for_page(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook with numbers at its equations and films; each film also at the figure whose frames it moves."""
+    whole = copy.deepcopy(notebook)
+    numbering.tag_equations(whole)
+    facts = [output.metadata.report for cell in whole.cells for output in cell.get("outputs", [])]
+    figures = {fact.label: fact for fact in facts if fact.kind == "figure"}
+    for place, film in enumerate([fact for fact in facts if fact.kind == "film"], 1):
+        film.number = place
+        if film.get("still"):
+            figures[film.still].film = place
+    return whole
+
+
+def nested(contents: list[dict]) -> list[dict]:
+    """The chapters of the contents, each with its sections as `parts`."""
+    chapters: list[dict] = []
+    for part in contents:
+        if part["level"] == 1:
+            chapters.append(part | {"parts": []})
+        else:
+            chapters[-1]["parts"].append(part)
+    return chapters
 
 
 def _verdict(check: dict) -> str:
@@ -97,20 +124,16 @@ def write_page(notebook: nbformat.NotebookNode, folder: Path) -> Path:
     lost = set(re.findall(r'href="#([^"]+)"', body)) - set(re.findall(r'\bid="([^"]+)"', body))
     if lost:
         raise BuildError(f"the page refers to {', '.join(sorted(lost))}, which it does not have.")
-    style = HtmlFormatter(style="friendly", cssclass="code").get_style_defs()
-    body = weights_once(body.replace("/* code */", style).replace("/* mathjax */", _mathjax()))
+    body = weights_once(body)
+    body = body.replace("/* fonts */", fonts.style(body)).replace("/* code */", _code_style())
     target = folder / "report.html"
     target.write_text(body, encoding="utf-8")
     return target
 
 
-def _mathjax() -> str:
-    """The script of MathJax, in one file, which renders formulas as SVG."""
-    try:
-        (found,) = (file for file in importlib.metadata.files(MATHJAX) if file.match("es5/tex-svg.js"))
-    except importlib.metadata.PackageNotFoundError:
-        raise BuildError(f"{MATHJAX} is missing, which the page needs: install it with pip.") from None
-    return Path(found.locate()).read_text(encoding="utf-8")
+def _code_style() -> str:
+    light, dark = (HtmlFormatter(style=STYLES[name], cssclass="code").get_style_defs() for name in ("light", "dark"))
+    return f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"
 
 
 def write_latex(notebook: nbformat.NotebookNode, folder: Path) -> Path:
@@ -119,7 +142,8 @@ def write_latex(notebook: nbformat.NotebookNode, folder: Path) -> Path:
     for name, content in resources["outputs"].items():
         (folder / name).write_bytes(content)
     target = folder / "report.tex"
-    target.write_text(body.replace("% code %", LatexFormatter(style="friendly").get_style_defs()), encoding="utf-8")
+    style = LatexFormatter(style=STYLES["latex"]).get_style_defs()
+    target.write_text(body.replace("% code %", style), encoding="utf-8")
     return target
 
 

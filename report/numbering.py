@@ -1,5 +1,6 @@
 """The numbers that LaTeX gives to sections, figures, tables and equations of the merged notebook."""
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -69,3 +70,44 @@ def equations(text: str) -> Iterator[list[str]]:
             yield from (LABEL.findall(row) for row in rows)
         elif name or LABEL.search(body):
             yield LABEL.findall(body)
+
+
+def tag_equations(whole: NotebookNode) -> None:
+    """Write into each numbered equation its number, as \\tag{3}: pandoc counts none."""
+    count = itertools.count(1)
+    for cell in whole.cells:
+        if {"screen", "opening"} & set(cell.metadata.get("tags", [])):
+            continue
+        if cell.cell_type == "markdown":
+            cell.source = tagged(cell.source, count)
+        for output in cell.get("outputs", []):
+            fact = output.metadata.report
+            if fact.kind in ("prose", "answer"):
+                fact.text = tagged(fact.text, count)
+
+
+def tagged(text: str, count: Iterator[int]) -> str:
+    """Markdown with the next number in each of its numbered equations; one without a label has it at its end."""
+    return DISPLAY.sub(lambda display: _tagged_display(display[0], count), text)
+
+
+def _tagged_display(display: str, count: Iterator[int]) -> str:
+    inner: list[str] = []
+
+    def hide(found: re.Match) -> str:
+        inner.append(found[0])
+        return f"\0{len(inner) - 1}\0"
+
+    body = INNER.sub(hide, display)
+    name = re.search(r"\\begin\{(\w+)\}", body)
+    rows = body.split(r"\\") if name and name[1] in ("align", "gather") else [body]
+    for place, row in enumerate(rows):
+        if name or LABEL.search(body):
+            rows[place] = _tagged_row(row, count)
+    return re.sub("\0(\\d+)\0", lambda found: inner[int(found[1])], r"\\".join(rows))
+
+
+def _tagged_row(row: str, count: Iterator[int]) -> str:
+    if re.search(r"\\no(tag|number)\b", row):
+        return row
+    return re.sub(r"\s*(\\end\{\w+\}|\$\$)?\Z", lambda end: rf"\tag{{{next(count)}}}{end[0]}", row, count=1)

@@ -33,7 +33,10 @@ local function reference(link, words, in_parentheses)
     end
     return link_to(label, link.content)
   end
-  if label:match("^eq") then return {pandoc.Str(words .. "\u{a0}"), pandoc.Math("InlineMath", "\\eqref{" .. label .. "}")} end
+  if label:match("^eq") then
+    if not latex then return link_to(label, {pandoc.Str(words .. "\u{a0}(" .. (numbers[label] or "") .. ")")}) end
+    return {pandoc.Str(words .. "\u{a0}"), pandoc.Math("InlineMath", "\\eqref{" .. label .. "}")}
+  end
   local number = latex and raw("~\\ref*{" .. label .. "}") or pandoc.Str("\u{a0}" .. (numbers[label] or ""))
   return link_to(label, {pandoc.Str(words), number})
 end
@@ -78,11 +81,60 @@ local function variables(str)
   return result
 end
 
--- An environment of LaTeX that numbers itself; MathJax knows it, too.
+-- The rows of an environment, which may hold others of its kind, such as aligned or pmatrix.
+local function rows(body)
+  local found, depth, start, place = {}, 0, 1, 1
+  while place <= #body do
+    local command = body:match("^\\begin{", place) or body:match("^\\end{", place) or body:match("^\\\\", place)
+    if command == "\\begin{" then depth = depth + 1 end
+    if command == "\\end{" then depth = depth - 1 end
+    if command == "\\\\" and depth == 0 then
+      table.insert(found, body:sub(start, place - 1))
+      start = place + 2
+    end
+    place = place + (command and #command or 1)
+  end
+  table.insert(found, body:sub(start))
+  return found
+end
+
+-- A formula in the commands that pandoc knows: \Bigl( is \Big(, and \bigm| has its spaces.
+local function simple(text)
+  text = text:gsub("\\([bB]igg?)m%s*(\\?%a+)", "\\;\\%1%2\\;"):gsub("\\([bB]igg?)m%s*(%A)", "\\;\\%1%2\\;")
+  return (text:gsub("\\([bB]igg?)[lr]%f[%A]", "\\%1"))
+end
+
+-- A displayed formula in HTML, without the commands that number it; beside it the number, which \tag or a label tells.
+-- Of several numbered rows each has its number in a last column.
+local function display(text)
+  local name, body = text:match("^%s*\\begin{(%a+)%*?}(.*)\\end{%a+%*?}%s*$")
+  local single = name == nil or name == "equation" or name == "multline"
+  local labels, tags, plain = {}, {}, {}
+  for i, row in ipairs(single and {body or text} or rows(body)) do
+    for label in row:gmatch("\\label{([^}]*)}") do table.insert(labels, label) end
+    local tag = row:match("\\tag{([^}]*)}") or numbers[row:match("\\label{([^}]*)}")]
+    if tag then table.insert(tags, tag) end
+    row = row:gsub("\\label{[^}]*}", ""):gsub("\\tag{[^}]*}", ""):gsub("\\notag", ""):gsub("\\nonumber", "")
+    plain[i] = {text = row:match("^%s*(.-)%s*$"), tag = tag}
+  end
+  local lines = {}
+  for i, row in ipairs(plain) do
+    local cells = #tags > 1 and (row.text:find("&") and " & " or " & & ") .. "\\text{" .. (row.tag and "(" .. row.tag .. ")" or "") .. "}"
+    lines[i] = row.text .. (cells or "")
+  end
+  local formula = table.concat(lines, "\\\\\n")
+  if #lines > 1 then formula = "\\begin{aligned}\n" .. formula .. "\n\\end{aligned}" end
+  local id = labels[1] and ' id="' .. labels[1] .. '"' or ""
+  local opening = '<span class="display' .. (#tags > 1 and " rows" or "") .. '"' .. id .. '><span class="scroll">'
+  for i = 2, #labels do opening = opening .. '<span id="' .. labels[i] .. '"></span>' end
+  local ending = "</span>" .. (#tags == 1 and '<span class="tag">(' .. tags[1] .. ")</span>" or "") .. "</span>"
+  return {raw(opening), pandoc.Math("DisplayMath", simple(formula)), raw(ending)}
+end
+
+-- An environment of LaTeX that numbers itself.
 local function equation(text)
   if latex then return raw(text) end
-  local escaped = text:gsub("&", "&amp;"):gsub("<", "&lt;"):gsub(">", "&gt;")
-  return raw('<span class="math display">' .. escaped .. "</span>")
+  return display(text)
 end
 
 local function is_environment(text)
@@ -91,14 +143,20 @@ local function is_environment(text)
 end
 
 local function formula(math)
+  local label = math.text:match("^\\eqref{([^{}]+)}$")
+  if label and not latex then return link_to(label, {pandoc.Str("(" .. (numbers[label] or "") .. ")")}) end
   if is_environment(math.text) then return equation(math.text:match("^%s*(.-)%s*$")) end
   if math.text:match("\\label{") then return equation("\\begin{equation}" .. math.text .. "\\end{equation}") end
+  if latex then return nil end
+  if math.mathtype == "DisplayMath" then return display(math.text) end
+  math.text = simple(math.text)
+  return math
 end
 
 -- \eqref{…} in the text, or an environment without dollars.
 local function tex(inline)
   if not latex and inline.format:match("tex") then
-    return is_environment(inline.text) and equation(inline.text) or pandoc.Math("InlineMath", inline.text)
+    return is_environment(inline.text) and equation(inline.text) or formula(pandoc.Math("InlineMath", inline.text))
   end
 end
 
@@ -126,11 +184,13 @@ local function letters(text)
   return (text:gsub("\\(%a+)", function(name) return names[name] or name end):gsub("[{}$^_\\]", ""):gsub(" +", " "))
 end
 
+local level = 1  -- of the last heading in HTML, of which the page's title is the first
 local function heading(header)
   if not latex then
     local number = numbers[header.identifier]
     if number then header.content:insert(1, raw('<span class="number">' .. number .. "</span> ")) end
-    header.level = header.level + 1
+    level = math.min(header.level + 1, level + 1)
+    header.level = level
     return header
   end
   local inlines = pandoc.List({raw("\\" .. ({"section", "subsection", "subsubsection"})[header.level] .. "{")})
@@ -177,7 +237,17 @@ end
 -- LaTeX: a table of natural widths, ruled as booktabs does; in a Div of class "long" one that pages may divide, with the
 -- columns that the Div names. HTML: a box of its own, which scrolls.
 local function tabular(tbl, columns)
-  if not latex then return pandoc.Div({tbl}, {class = "wide"}), false end
+  if not latex then
+    local heads = {}
+    for j, cell in ipairs(tbl.head.rows[1] and tbl.head.rows[1].cells or {}) do heads[j] = pandoc.utils.stringify(cell.contents) end
+    for _, body in ipairs(tbl.bodies) do
+      body.row_head_columns = 1
+      for _, row in ipairs(columns and body.body or {}) do  -- for small screens, which stack the cells of a row
+        for j, cell in ipairs(row.cells) do if j > 1 then cell.attributes.head = heads[j] end end
+      end
+    end
+    return pandoc.Div({tbl}, {class = columns and "wide long" or "wide"}), false
+  end
   local simple = pandoc.utils.to_simple_table(tbl)
   local align = {AlignRight = "r", AlignCenter = "c"}
   local spec = ""
@@ -228,8 +298,8 @@ end
 
 return {
   {Str = variables, Math = formula, RawInline = tex, RawBlock = function(block)
-    local inline = not latex and block.format:match("tex") and tex(block)
-    if inline then return pandoc.Para({inline}) end
+    local inlines = not latex and block.format:match("tex") and tex(block)
+    if inlines then return pandoc.Para(inlines) end
   end},
   {Inlines = resolve},
   {Strikeout = struck, Span = place},

@@ -5,10 +5,11 @@ import re
 import subprocess
 from pathlib import Path
 
+import formulas
 from errors import BuildError
 
 HERE = Path(__file__).resolve().parent
-# Markdown as Jupyter reads it, plus the raw LaTeX equations that MathJax understands.
+# Markdown as Jupyter reads it, plus the raw LaTeX equations that its MathJax understands.
 DIALECT = (
     "markdown+lists_without_preceding_blankline+autolink_bare_uris-blank_before_header-blank_before_blockquote"
     "-auto_identifiers-implicit_figures-fancy_lists-example_lists-citations-yaml_metadata_block-pandoc_title_block"
@@ -29,12 +30,24 @@ def convert(texts: list[str], to: str, numbers: dict[str, str]) -> dict[str, str
     if to == "latex":  # a formula, and the text that follows it, belong to one sentence
         parts = [re.sub(rf"\n{{2,}}(?={DISPLAY})", "\n", part) for part in parts]
         parts = [re.sub(rf"({DISPLAY_END})\n{{2,}}(?=[a-z])", r"\1\n", part) for part in parts]
+    else:
+        parts = [_page(part) for part in parts]
     return {text: part.strip() for text, part in zip(texts, parts, strict=False)}
+
+
+def _page(part: str) -> str:
+    """HTML with its formulas mended, and with heads of tables that say what they are the heads of."""
+    part = re.sub(r"<th\b([^>]*)></th>", r"<td\1></td>", part)
+    for place, scope in (("thead", "col"), ("tbody", "row")):
+        heads = re.compile(rf"(?s)<{place}>.*?</{place}>")
+        part = heads.sub(lambda rows, scope=scope: re.sub(r"<th\b", f'<th scope="{scope}"', rows[0]), part)
+    return formulas.mended(part)
 
 
 def sources(texts: list[str], to: str) -> str:
     """The entries of references.bib that the texts cite by links like [Kingma & Welling 2014](#cite-kingma2014)."""
-    return _listed(sorted({key for text in texts for key in re.findall(r"\(#(cite-[^)]+)\)", text)}), to)
+    listed = _listed(sorted({key for text in texts for key in re.findall(r"\(#(cite-[^)]+)\)", text)}), to)
+    return re.sub(r' role="[^"]*"', "", listed) if to == "html" else listed  # pandoc's roles are out of date
 
 
 def entries(labels: list[str]) -> dict[str, str]:
@@ -72,7 +85,7 @@ def number(value: float | list[float], digits: int = 6) -> str:
 def _pandoc(text: str, to: str, numbers: dict[str, str], *options: str) -> str:
     """pandoc's output; LC_ALL is set because in the locale C it accepts only ASCII paths."""
     listed = " ".join(f"{label}={number}" for label, number in numbers.items())
-    command = ["pandoc", *options, f"--to={'latex-smart' if to == 'latex' else to}", "--wrap=preserve", "--mathjax"]
+    command = ["pandoc", *options, f"--to={'latex-smart' if to == 'latex' else to}", "--wrap=preserve", "--mathml"]
     command += [f"--lua-filter={HERE / 'prose.lua'}", "--no-highlight"]
     settings = os.environ | {"LC_ALL": "C.UTF-8", "REPORT_NUMBERS": listed}
     done = subprocess.run(command, input=text, capture_output=True, encoding="utf-8", env=settings)

@@ -1,7 +1,9 @@
 """The page in a real browser: complete in itself, its formulas those of the TeX, films that move by keys; and what no
 export accepts."""
 
+import contextlib
 import io
+import itertools
 import re
 import shutil
 import subprocess
@@ -13,7 +15,8 @@ import lab
 import nbformat
 import numpy as np
 import pytest
-from conftest import Workshop, skip_without
+from axe_playwright_python.sync_playwright import Axe
+from conftest import Workshop, skip_without, wait_for
 from errors import BuildError
 from nbformat import NotebookNode
 from PIL import Image
@@ -50,7 +53,11 @@ LINKS = [
     "one is one: 1 (expected 1); a half is small: 0.5 (expected [0, 0.634]).</li>", "[0, 0.634]</td>",
     'id="cite-kingma2014"', 'href="#answer-RD-a"', 'id="answer-RD-a"',
     "<strong>Answer to RD-a.</strong> <strong>Yes.</strong> It is", "doubled: 4 (expected 4).</li>",
-    'Film of <a href="#fig-line">figure\u00a01</a>. From black to white.', "<figcaption>It falls.</figcaption>",
+    '<b>Film 1.</b> <a href="#fig-line">Figure\u00a01</a> in motion. From black to white.',
+    '<a href="#film-1">Film 1</a> shows it in motion.</figcaption>', 'id="film-1"',
+    "<figcaption>It falls.</figcaption>",
+    '<a href="#eq:one">equation\u00a0(1)</a> and <a href="#eq:two">(2)</a> agree', 'id="eq:one"', 'id="eq:two"',
+    '<th scope="row"><a href="#answer-RD-a">RD-a</a> <span class="printed">section 1.1</span></th>',
 ]  # fmt: skip
 
 
@@ -83,8 +90,6 @@ def tab(built: Workshop, chromium: None) -> Iterator[lab.Page]:
         opened.on("pageerror", lambda error: opened.complaints.append(str(error)))
         opened.on("request", lambda asked: asked.url.startswith("http") and opened.complaints.append(asked.url))
         opened.goto(built.page.as_uri())
-        opened.wait_for_function("window.MathJax?.startup?.promise")
-        opened.evaluate("MathJax.startup.promise")
         yield opened
 
 
@@ -140,20 +145,45 @@ def test_a_line_of_76_characters_of_code_fits_and_is_set_in_8_points(built: Work
 
 
 def test_formulas_are_those_of_the_tex(built: Workshop, body: str, tab) -> None:
-    """As many formulas, roots, fractions and numbers as in LaTeX, each with ink, none of them in error."""
+    """As many roots, fractions and numbers as in LaTeX, each formula with ink, none of them left as TeX."""
     tex = (built.folder / "build" / "report.tex").read_text(encoding="utf-8").partition(r"\begin{document}")[2]
-    count = tab.evaluate("selector => document.querySelectorAll(selector).length", "mjx-container")
-    inside = {name: tab.locator(f"mjx-assistive-mml {name}").count() for name in ("msqrt", "mroot", "mfrac", "merror")}
-    assert count == body.count('<span class="math ') and inside["merror"] == 0
+    shown = re.sub(r"(?s)<annotation.*?</annotation>|<(script|style)>.*?</\1>", "", body)
+    inside = {name: tab.locator(f"math {name}").count() for name in ("msqrt", "mroot", "mfrac", "merror")}
+    assert not re.search(r"\\[a-zA-Z]|\$", re.sub(r"<[^>]+>", "", shown)) and inside["merror"] == 0
     assert inside["msqrt"] + inside["mroot"] == len(re.findall(r"\\sqrt", tex)) == 2
     assert inside["mfrac"] == len(re.findall(r"\\[td]?frac", tex)) == 2
-    assert all(ink(formula).max() > 0.5 for formula in tab.locator("mjx-container > svg").all())
-    marks = tab.locator("mjx-assistive-mml mlabeledtr > mtd:first-child").all_text_contents()
+    assert all(ink(formula).max() > 0.5 for formula in tab.locator("math").all())
     aux = (built.folder / "build" / "report.aux").read_text(encoding="utf-8")
     known = dict(re.findall(r"\\newlabel\{(eq:[^}]*)\}\{\{([^}]+)\}", aux))
-    assert marks == ["(1)", "(2)", "(3)"] and known == {"eq:one": "1", "eq:two": "2"}
-    referred = tab.locator("mjx-assistive-mml [href^='#mjx-eqn']").all_text_contents()
-    assert referred == ["(1)", "(2)"]
+    assert known == {"eq:one": "1", "eq:two": "2"}
+    assert tab.locator(".display[id='eq:one'] .tag").text_content() == "(1)"
+    assert tab.locator(".display[id='eq:two'] mtext").all_text_contents() == ["(2)", "(3)"]
+
+
+def test_the_font_of_formulas_is_that_of_the_pdf(body: str, tab) -> None:
+    skip_without("kpsewhich")
+    assert body.count("@font-face") == 5
+    tab.evaluate("document.fonts.ready")
+    loaded = "[...document.fonts].filter(font => font.status == 'loaded').map(font => font.family)"
+    assert any("Math" in family for family in tab.evaluate(loaded))
+
+
+def test_the_number_of_an_equation_is_at_the_right_edge_of_the_text(tab) -> None:
+    for width in (1200, 390):
+        tab.set_viewport_size({"width": width, "height": 900})
+        right = [
+            tab.locator(box).last.bounding_box() for box in ("main > p", ".display[id='eq:one'] .tag", ".rows mtable")
+        ]
+        ends = [box["x"] + box["width"] for box in right]
+        assert max(ends) - min(ends) < 2, width
+    tab.set_viewport_size({"width": 1200, "height": 900})
+
+
+def test_headings_go_down_one_level_at_a_time(body: str) -> None:
+    levels = [int(level) for level in re.findall(r"<h(\d)\b", body)]
+    assert levels[0] == 1 and all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    heads = re.findall(r"<th\b[^>]*>", body)
+    assert len(heads) > 10 and all('scope="row"' in head or 'scope="col"' in head for head in heads)
 
 
 @pytest.mark.parametrize("width", [1200, 800, 390])
@@ -161,7 +191,7 @@ def test_what_is_wide_scrolls_in_a_box_of_its_own(tab, width: int) -> None:
     tab.set_viewport_size({"width": width, "height": 900})
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     boxes = tab.evaluate(
-        "[...document.querySelectorAll('figure .wide, .math.display')].map(b => [b.scrollWidth, b.clientWidth])"
+        "[...document.querySelectorAll('figure .wide, .display > .scroll')].map(b => [b.scrollWidth, b.clientWidth])"
     )
     assert sum(inner > outer for inner, outer in boxes) >= 2  # the table and the long sum
     item = tab.locator("main ol > li").filter(has_text="counted")
@@ -184,6 +214,77 @@ def test_the_film_moves_by_keys(tab) -> None:
     assert seen().max() < 0.02, "paper"
     tab.keyboard.press("End")
     assert seen().min() > 0.98 and tab.complaints == [], "ink"
+
+
+def test_space_plays_and_stops_the_film_and_the_page_stays(tab) -> None:
+    slider, output = tab.get_by_role("slider").first, tab.locator(".film output").first
+    slider.press("Home")
+    before = tab.evaluate("scrollY")
+    slider.press(" ")
+    wait_for(lambda: slider.input_value() != "0", "another frame")
+    assert (
+        output.get_attribute("aria-live") == "off" and output.text_content() == f"{1 + int(slider.input_value())} of 5"
+    )
+    slider.press(" ")
+    assert output.get_attribute("aria-live") == "polite" and tab.evaluate("scrollY") == before
+
+
+def test_the_contents_mark_the_section_that_is_read(tab) -> None:
+    tab.evaluate("document.getElementById('sec-rd-a').scrollIntoView({behavior: 'instant'})")
+    tab.locator("nav a[aria-current]", has_text="RD-a: sound").wait_for()
+    tab.evaluate("scrollTo({top: document.body.scrollHeight, behavior: 'instant'})")
+    tab.locator("nav a[aria-current]", has_text="Notation").wait_for()
+    box = tab.locator("nav").bounding_box()
+    assert box["y"] >= 0 and box["y"] + box["height"] <= 900, "the contents stay in the window"
+
+
+def test_a_figure_is_shown_large_and_closed_again_by_keys(tab) -> None:
+    picture = tab.locator("figure[id='fig-line'] > img")
+    tab.get_by_role("button", name="Enlarge Figure 1").press("Enter")
+    large = tab.locator("dialog img")
+    assert large.bounding_box()["width"] > picture.bounding_box()["width"]
+    assert large.get_attribute("alt") == "It rises slowly & surely."
+    tab.keyboard.press("Escape")
+    tab.locator("dialog").wait_for(state="hidden")
+
+
+def opened_again(tab: lab.Page, width: int, **options) -> lab.Page:
+    """The page in another window of the same browser; options: those of Playwright's new_page."""
+    opened = tab.context.browser.new_page(viewport={"width": width, "height": 900}, offline=True, **options)
+    opened.goto(tab.url)
+    opened.evaluate("document.fonts.ready")
+    return opened
+
+
+def test_on_a_phone_the_film_is_reached_and_moved(tab) -> None:
+    with contextlib.closing(opened_again(tab, 390, has_touch=True, is_mobile=True)) as phone:
+        slider, picture = phone.get_by_role("slider").first, phone.locator(".film .strip > div").first
+        slider.scroll_into_view_if_needed()
+        box, seen = slider.bounding_box(), picture.bounding_box()
+        assert box["height"] >= 44 and phone.get_by_role("button", name="play").bounding_box()["height"] >= 44
+        assert box["y"] >= 0 and seen["y"] + seen["height"] <= 900, "slider and pictures are seen together"
+        phone.touchscreen.tap(box["x"] + box["width"] - 6, box["y"] + box["height"] / 2)
+        assert slider.input_value() == "4" and ink(picture)[8:-8, 8:-8].min() > 0.98
+        assert not phone.locator("nav ol").first.is_visible(), "the contents are folded"
+        phone.locator("nav summary").first.tap()
+        assert phone.locator("nav ol").first.is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_nothing_keeps_readers_out(tab, scheme: str, width: int) -> None:
+    """axe-core's rules: contrast, names, landmarks, keys; for code, tables, answers, formulas and films alike."""
+    with contextlib.closing(opened_again(tab, width, color_scheme=scheme)) as opened:
+        found = Axe().run(opened).response
+    severe = [fault for fault in found["violations"] if fault["impact"] in ("serious", "critical")]
+    assert len(found["passes"]) > 20 and not [(fault["id"], fault["nodes"][0]["html"]) for fault in severe]
+
+
+def test_in_print_a_film_is_a_still_and_the_contents_are_left_out(tab) -> None:
+    tab.emulate_media(media="print")
+    assert tab.locator(".film .strip").first.is_visible() and not tab.locator(".film input").first.is_visible()
+    assert not tab.locator("nav").is_visible() and tab.locator(".printed").first.is_visible()
+    tab.emulate_media(media="screen")
 
 
 def make_pdf(notebook: NotebookNode, folder: Path) -> None:

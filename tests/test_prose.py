@@ -17,17 +17,18 @@ pytestmark = pytest.mark.usefixtures("tex")
         ("(so [A 2018, eq. 4](#cite-a))", r"(so \hyperref[cite-a]{A 2018, eq. 4})", 'cite-a">A 2018, eq. 4</a>)'),
         ("[notebook 4](04_gan.ipynb)", r"\hyperref[sec-gan]{notebook 4}", '<a href="#sec-gan">notebook 4</a>'),
         ("β and -3", r"\emph{β} and −3", "<em>β</em> and −3"),
-        ("### At $\\beta \\to 0$", r"\subsubsection{At \texorpdfstring{\(\beta \to 0\)}{β → 0}}", r"<h4>At <span"),
-        (r"$$a<b \label{eq:a}$$", r"\begin{equation}a<b \label{eq:a}\end{equation}", r"{equation}a&lt;b \label{eq:a}"),
-        (r"by \eqref{eq:a}", r"by \eqref{eq:a}", r"\(\eqref{eq:a}\)"),
-        ("so\n\n$$a$$\n\nholds", "so\n\\[a\\]\nholds", r'class="math display">\[a\]'),
+        ("### At $\\beta \\to 0$", r"\subsubsection{At \texorpdfstring{\(\beta \to 0\)}{β → 0}}", "<h2>At <math"),
+        (r"$$a<b \label{eq:a}$$", r"\begin{equation}a<b \label{eq:a}\end{equation}", '<span class="tag">(2)</span>'),
+        (r"by \eqref{eq:a}", r"by \eqref{eq:a}", 'by <a href="#eq:a">(2)</a>'),
+        ("[equation](#eq:a)", "equation~\\(\\eqref{eq:a}\\)", '<a href="#eq:a">equation\u00a0(2)</a>'),
+        ("so\n\n$$a$$\n\nholds", "so\n\\[a\\]\nholds", '<span class="scroll"><math display="block">'),
         ("text\n- item", "\\begin{itemize}\n\\tightlist\n\\item\n  item\n\\end{itemize}", "<li>item</li>"),
         (prose.plain("a_b -- *c* | $d {#e}"), r"a\_b -\/- *c* \textbar{} \$d \{\#e\}", "a_b -- *c* | $d {#e}"),
     ],
 )  # fmt: skip
 def test_markdown_becomes_latex_and_html(markdown: str, latex: str, html: str) -> None:
     assert latex in prose.convert([markdown], "latex", {})[markdown]
-    assert html in prose.convert([markdown], "html", {"fig-x": "7"})[markdown]
+    assert html in prose.convert([markdown], "html", {"fig-x": "7", "eq:a": "2"})[markdown]
 
 
 @pytest.mark.parametrize(

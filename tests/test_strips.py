@@ -60,7 +60,7 @@ def test_frames_have_the_texts_given_or_numbers_and_one_frame_needs_no_slider() 
 def test_the_first_frame_is_seen_without_a_script(first: int | None, shown: int) -> None:
     film = Film({"x": torch.zeros(5, 2, 28, 28), "still": torch.zeros(1, 2, 28, 28)}, first=first)
     tops = [float(top) for top in re.findall(r"margin-top: (-?[\d.]+)%", film.page())]
-    assert tops == [-50.0 * shown, 0.0] and f"<output>{shown + 1} of 5</output>" in film.page()
+    assert tops == [-50.0 * shown, 0.0] and f">{shown + 1} of 5</output>" in film.page()
     assert f'max="4" value="{shown}"' in film.page() and film.widget().children[1].frame == shown
 
 
@@ -88,9 +88,32 @@ def test_a_film_has_a_frame(lengths: tuple[int, ...]) -> None:
         Film({str(k): torch.zeros(length, 1, 28, 28) for k, length in enumerate(lengths)})
 
 
-def test_both_players_keep_the_same_time() -> None:
-    film = Film({"x": torch.zeros(2, 1, 28, 28)})
-    assert f'data-interval="{film.widget().children[0].play.interval}"' in film.page()
+@pytest.mark.parametrize(("length", "interval"), [(2, 500), (12, 500), (60, 100), (300, 60)])
+def test_both_players_keep_the_same_time_which_suits_the_number_of_frames(length: int, interval: int) -> None:
+    film = Film({"x": torch.zeros(length, 1, 2, 2)})
+    assert film.widget().children[0].play.interval == interval
+    assert f'data-interval="{interval}"' in film.page()
+
+
+def test_the_slider_and_what_it_says_stand_above_the_pictures() -> None:
+    shown = Film({"x": torch.zeros(3, 1, 28, 28)}).page()
+    places = [shown.index(part) for part in ("<button", "<input", "<output", '<img class="sheet"')]
+    assert places == sorted(places)
+
+
+def test_strips_stand_in_columns_where_their_number_is_given() -> None:
+    images = {str(k): torch.zeros(3, 1, 28, 28) for k in range(8)}
+    assert "grid-template-columns: repeat(4," in Film(images, columns=4).html
+    assert "grid-template-columns" not in Film(images).html
+
+
+def test_rows_have_labels_where_there_are_as_many() -> None:
+    images = torch.zeros(3, 2, 1, 28, 28)
+    shown = Film({"two": images, "one": images[:, 0]}, rows=["a & b", "c"]).html
+    assert re.findall(r"<span>(.*?)</span>", shown) == ["a &amp; b", "c"]
+    assert len(sheets(shown)) == 2 and "<span>" not in Film({"two": images}).html
+    with pytest.raises(ValueError, match="labels for 3 rows"):
+        Film({"two": images}, rows=["a", "b", "c"])
 
 
 def test_points_lie_on_the_curves() -> None:

@@ -143,12 +143,13 @@ def not_confirmed(text: str) -> str:
     return f"**{NOT_CONFIRMED}** " + "\n\n".join(struck)
 
 
-def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
+def figure(fig: Figure, label: str, caption: str, width: float = 1.0, alt: str = "") -> None:
     """Show and close a figure, with vector graphics in the PDF and pixels here. Refer to it as `[figure](#fig-label)`.
 
-    label: "fig-…". caption: Markdown that states the finding. width: a fraction of the text's width.
+    label: "fig-…". caption: Markdown that states the finding. width: a fraction of the text's width. alt: what is seen,
+    in plain words, for those who do not see it (default: the caption).
     """
-    caption = _checked(label, "fig-", caption)
+    caption, alt = _checked(label, "fig-", caption), " ".join(alt.split())
     png, pdf, small = io.BytesIO(), io.BytesIO(), io.BytesIO()
     fig.savefig(png, format="png")
     fig.savefig(pdf, format="pdf", metadata={"CreationDate": None})
@@ -158,8 +159,8 @@ def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
     Image.open(png).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
     pixels, vectors = (base64.b64encode(buffer.getvalue()).decode() for buffer in (small, pdf))
     data = {"image/png": pixels, "application/pdf": vectors, "text/plain": caption}
-    facts = {"kind": "figure", "label": label, "caption": caption, "width": width}
-    size = {"width": round(inches * 110), "alt": caption}
+    facts = {"kind": "figure", "label": label, "caption": caption, "width": width} | ({"alt": alt} if alt else {})
+    size = {"width": round(inches * 110), "alt": alt or caption}
     publish_display_data({"text/markdown": references.anchor(label)})
     publish_display_data(data, metadata={"report": facts, "image/png": size})
     publish_display_data({"text/markdown": _shown(caption, f"{references.title('Figure', label)}*{{}}*")})
@@ -174,15 +175,18 @@ def film(
     curves: Sequence[Curve] = (),
     first: int | None = None,
     still: str | None = None,
+    rows: Sequence[str] = (),
+    columns: int | None = None,
 ) -> None:
     """Show strips of images with one slider, here and on the report's HTML page, but not in the PDF.
 
     frames: the images (T, N, h, w) or (T, R, N, h, w) of each strip, in [−1, 1]; axis: what T counts; names: a text
     for each frame; fig: a figure with curves along which points move; first: the first frame, the middle one by
-    default; still: the label of the figure that prints frames of this film. See `strips.Film`.
+    default; still: the label of the figure that prints frames of this film; rows: labels of rows;
+    columns: the number of strips side by side. See `strips.Film`.
     """
     caption = _checked(still, "fig-", caption) if still else _prose(caption)
-    shown = Film(frames, axis, names, fig, curves, first=first)
+    shown = Film(frames, axis, names, fig, curves, first=first, rows=rows, columns=columns)
     facts = {"report": {"kind": "film", "caption": caption} | ({"still": still} if still else {})}
     display_live(shown.widget(), shown.page(), caption, facts)
     origin = f"Film of [figure](#{still}). " if still else ""

@@ -10,24 +10,43 @@ function show(frames, frame) {
   frames.querySelector("output").value = texts[number];
 }
 
+const PAUSE = 1000;  // milliseconds for which a film that plays stays at its ends
+
 // On the report's page, and without a kernel: the slider and the play button are HTML.
 function play(film) {
   const frames = film.querySelector(".frames"), slider = film.querySelector("input");
   const button = film.querySelector("button"), text = frames.querySelector("output");
   let timer = 0;
   const draw = () => { show(frames, slider.value); slider.setAttribute("aria-valuetext", text.value); };
-  const stop = () => { clearInterval(timer); timer = 0; button.textContent = "▶"; };
+  const wait = () => {
+    const end = slider.value === slider.min || slider.value === slider.max;
+    timer = setTimeout(step, +film.dataset.interval + (end ? PAUSE : 0));
+  };
   const step = () => {
     if (!film.isConnected) return stop();
     slider.value = (+slider.value + 1) % (+slider.max + 1);
     draw();
+    wait();
   };
-  button.onclick = () => {
+  const stop = () => {
+    clearTimeout(timer);
+    timer = 0;
+    button.textContent = "▶";
+    text.setAttribute("aria-live", "polite");
+  };
+  const toggle = () => {
     if (timer) return stop();
-    timer = setInterval(step, film.dataset.interval);
+    text.setAttribute("aria-live", "off");  // a screen reader would read every frame
     button.textContent = "❚❚";
+    step();
   };
+  button.onclick = toggle;
   slider.oninput = () => { stop(); draw(); };
+  slider.onkeydown = event => {
+    if (event.key !== " ") return;
+    event.preventDefault();  // else the page scrolls
+    toggle();
+  };
   // JupyterLab has other uses for the arrow keys, unless the element in focus asks it not to; so do the widgets' menus
   film.closest(".jp-OutputArea")?.addEventListener("focusin", event => {
     event.target.setAttribute("data-lm-suppress-shortcuts", "true");

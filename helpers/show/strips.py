@@ -27,7 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 SCRIPT, STYLE = (Path(__file__).with_suffix(suffix).read_text(encoding="utf-8") for suffix in (".js", ".css"))
-INTERVAL = 90  # milliseconds between the frames when a film plays
+SECONDS = 6.0  # that a film plays, unless its frames would be too fast or too slow
 Curve = tuple[Axes, Sequence[float], Sequence[float], str]  # axes, x and y at each frame, colour of the moving point
 
 
@@ -46,8 +46,9 @@ class Film:
     strips: titles and images in [−1, 1], (T, N, h, w) for one row of N images or (T, R, N, h, w) for R rows; T is 1 if
     they do not change. axis: what the slider counts. texts: one for each frame (default: its number). fig: a
     figure with curves along which points move. side: the width of a digit on the screen, in pixels. first: the frame
-    shown at first (default: the middle one). Raises ValueError if strips, texts or curves differ in length, if there
-    are no strips or no frame `first`.
+    shown at first (default: the middle one). rows: labels for the rows of strips that have as many rows. columns: how
+    many strips stand side by side (default: as many as fit). Raises ValueError if strips, texts or curves differ in
+    length, if there are no strips, no frame `first`, no such rows.
     """
 
     strips: Mapping[str, Tensor]
@@ -57,6 +58,8 @@ class Film:
     curves: Sequence[Curve] = ()
     side: int | None = None
     first: int | None = None
+    rows: Sequence[str] = ()
+    columns: int | None = None
 
     def __post_init__(self):
         if self.texts is None:
@@ -66,6 +69,8 @@ class Film:
         self.check_lengths()
         if not 0 <= self.first < len(self):
             raise ValueError(f"the first frame of a film must be one of 0 to {len(self) - 1}, not {self.first}.")
+        if self.rows and all(_rows(images) != len(self.rows) for images in self.strips.values()):
+            raise ValueError(f"a film with labels for {len(self.rows)} rows must have a strip with so many rows.")
 
     def __len__(self) -> int:
         return max(map(len, self.strips.values()), default=0)
@@ -85,21 +90,26 @@ class Film:
     @cached_property
     def html(self) -> str:
         """The pictures and the text in HTML, without a slider, at the first frame; `show` in strips.js moves them."""
-        parts = [_strip(title, images, self.side, self.first) for title, images in self.strips.items()]
+        parts = [_strip(title, images, self) for title, images in self.strips.items()]
         if self.fig:
             parts.append(_chart(self.fig, self.curves))
         texts = html.escape(json.dumps(list(self.texts)))
         text = html.escape(self.texts[self.first])
-        return f'<div class="frames" data-texts="{texts}"><div>{"".join(parts)}</div><output>{text}</output></div>'
+        read_out = f'<output aria-live="off">{text}</output>'
+        columns = (
+            f"display: grid; grid-template-columns: repeat({self.columns}, minmax(0, 1fr))" if self.columns else ""
+        )
+        pictures = f'<div style="{columns}">{"".join(parts)}</div>'
+        return f'<div class="frames" data-texts="{texts}">{read_out}{pictures}</div>'
 
     def page(self) -> str:
         """HTML that is complete in itself, with a slider of HTML, which keys move, and a play button."""
         hidden = "" if len(self) > 1 else " hidden"
         slider = f'<input type="range" min="0" max="{len(self) - 1}" value="{self.first}">'
         return (
-            f'<style>{STYLE}</style><div class="film" data-interval="{INTERVAL}">{self.html}<div class="bar"{hidden}>'
+            f'<style>{STYLE}</style><div class="film" data-interval="{interval(len(self))}"><div class="bar"{hidden}>'
             f'<button type="button" aria-label="play or pause">▶</button>'
-            f"<label>{html.escape(self.axis)}{slider}</label></div></div>"
+            f"<label>{html.escape(self.axis)}{slider}</label></div>{self.html}</div>"
             f"<script>(() => {{\n{SCRIPT}\nplay(document.currentScript.previousElementSibling);\n}})();</script>"
         )
 
@@ -117,7 +127,7 @@ class Player(HBox):
     """
 
     def __init__(self, strips: Strips, length: int, axis: str):
-        self.play = Play(value=strips.frame, max=length - 1, interval=INTERVAL)
+        self.play = Play(value=strips.frame, max=length - 1, interval=interval(length))
         self.slider = IntSlider(value=strips.frame, max=length - 1, description=axis, readout=False)
         self.slider.style.description_width = "initial"
         jslink((self.play, "value"), (self.slider, "value"))
@@ -126,6 +136,11 @@ class Player(HBox):
         super().__init__([self.play, self.slider])
         self.layout.align_items = "center"  # beside a vertical slider the buttons keep their height
         self.add_class("player")
+
+
+def interval(length: int) -> int:
+    """Milliseconds between the frames of a film with so many of them when it plays."""
+    return round(min(500.0, max(60.0, 1000 * SECONDS / length)))
 
 
 def gallery(images: Tensor, columns: int = 10) -> ipywidgets.HTML:
@@ -147,7 +162,11 @@ def display_live(box: VBox, saved: str, text: str = "", metadata: Mapping | None
     publish_display_data(box._repr_mimebundle_() | {"text/plain": "Run this cell to see its sliders."})
 
 
-def _strip(title: str, images: Tensor, side: int | None, frame: int) -> str:
+def _rows(images: Tensor) -> int:
+    return 1 if images.ndim == 4 else images.shape[1]
+
+
+def _strip(title: str, images: Tensor, film: Film) -> str:
     """One strip with its title; five strips of single digits, or two of several rows, fit side by side on the page.
 
     The frames lie below one another in a window as high as one of them. JupyterLab drops our style sheet until the
@@ -156,20 +175,21 @@ def _strip(title: str, images: Tensor, side: int | None, frame: int) -> str:
     if images.ndim == 4:
         images = images.unsqueeze(1)
     rows, count, height, width = images.shape[1:]  # of (T, R, N, h, w)
-    if side is None:
-        side = 72 if rows == 1 else 52
+    side = film.side or (72 if rows == 1 else 52)
     widest = side * count + 72
     share = 100 * rows * height / (count * width)  # height of a frame in % of its width
     step = share if len(images) > 1 else 0.0  # from one frame to the next
     title = html.escape(title)
 
     # all frames, moved up until the one shown is at the top
-    sheet_style = f"width: 100%; margin-top: {-frame * step:.4f}%"
+    sheet_style = f"width: 100%; margin-top: {-film.first * step:.4f}%"
     sheet = _image(images, title, f'data-step="{step:.6f}" style="{sheet_style}" width="{widest}"')
 
     # through which one frame is seen: a padding in % refers to the width
     window_style = f"height: 0px; overflow: hidden; padding-bottom: {share:.4f}%"
     window = f'<div style="{window_style}">{sheet}</div>'
+    if len(film.rows) == rows:
+        window = f'<div class="labelled">{_labels(film.rows)}<div style="flex: 1">{window}</div></div>'
 
     # the place among the other strips
     basis = f"{widest - 16}px"
@@ -177,6 +197,11 @@ def _strip(title: str, images: Tensor, side: int | None, frame: int) -> str:
         basis = f"min({basis}, 30%)"  # on a telephone, three side by side
     box_style = f"flex: {count} 1 {basis}; max-width: {widest}px"
     return f'<div class="strip" style="{box_style}">{window}{title}</div>'
+
+
+def _labels(rows: Sequence[str]) -> str:
+    """The labels of rows, one below the other."""
+    return f'<div class="rows">{"".join(f"<span>{html.escape(label)}</span>" for label in rows)}</div>'
 
 
 def _chart(fig: Figure, curves: Sequence[Curve]) -> str:
@@ -188,7 +213,9 @@ def _chart(fig: Figure, curves: Sequence[Curve]) -> str:
         places = [[round(a, 2), round(100 - b, 2)] if np.isfinite(a + b) else None for a, b in places]
         points += f'<i class="point" style="background: {colour}" data-places="{json.dumps(places)}"></i>'
     image = f'<img src="{_url(buffer.getvalue())}" alt="curves, with a point on each at this frame">'
-    return f'<div class="chart" style="flex: 0 1 {100 * fig.get_figwidth():.0f}px">{image}{points}</div>'
+    width = f"{100 * fig.get_figwidth():.0f}px"
+    style = f"grid-column: 1 / -1; flex: 0 1 {width}; max-width: {width}"
+    return f'<div class="chart" style="{style}">{image}{points}</div>'
 
 
 def _image(images: Tensor, title: str, attributes: str = "") -> str:
