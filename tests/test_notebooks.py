@@ -277,3 +277,10 @@ def test_conda_s_environment_holds_what_pyproject_asks_for() -> None:
     given = {line.name: line.specifier for line in listed if line.name not in ONLY_CONDA}
     assert given == {CONDA_NAMES.get(line.name, line.name): line.specifier for line in wanted}
     assert environment["channels"] == ["conda-forge", "nodefaults"]
+
+
+def test_every_figure_has_words_for_those_who_do_not_see_it() -> None:
+    cells = [cell.source for notebook in NOTEBOOKS.values() for cell in code_cells(notebook)]
+    labels = {label for cell in cells for label in re.findall(r'publish\.figure\([^"]*"(fig-[^"]+)"', cell)}
+    assert labels == set(publish.ALTERNATIVES)
+    assert all(30 < len(words) < 400 and "$" not in words for words in publish.ALTERNATIVES.values())

@@ -15,7 +15,9 @@ import linecache
 import math
 import re
 import textwrap
+import tomllib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import FrameType
 
 import matplotlib.pyplot as plt
@@ -34,6 +36,7 @@ from helpers.show.strips import Curve, Film, display_live
 NOT_CONFIRMED = "⚠ Not confirmed in this run:"
 BOX = '<div class="alert alert-block alert-danger">\n\n{}\n\n</div>'  # JupyterLab shows it red, nbconvert too
 BLOCK = re.compile(r"\s*([-*+] |\d+[.)] |[|>#]|\$\$|```)")  # Markdown that cannot be struck through as one paragraph
+ALTERNATIVES = tomllib.loads(Path(__file__).with_name("alternatives.toml").read_text(encoding="utf-8"))
 _refuted: dict[str, str] = {}  # what was marked as not confirmed, and the condition that is false
 
 
@@ -147,9 +150,9 @@ def figure(fig: Figure, label: str, caption: str, width: float = 1.0, alt: str =
     """Show and close a figure, with vector graphics in the PDF and pixels here. Refer to it as `[figure](#fig-label)`.
 
     label: "fig-…". caption: Markdown that states the finding. width: a fraction of the text's width. alt: what is seen,
-    in plain words, for those who do not see it (default: the caption).
+    in plain words, for those who do not see it (default: that in alternatives.toml, or the caption).
     """
-    caption, alt = _checked(label, "fig-", caption), " ".join(alt.split())
+    caption, alt = _checked(label, "fig-", caption), " ".join(alt.split()) or ALTERNATIVES.get(label, "")
     png, pdf, small = io.BytesIO(), io.BytesIO(), io.BytesIO()
     fig.savefig(png, format="png")
     fig.savefig(pdf, format="pdf", metadata={"CreationDate": None})
