@@ -306,5 +306,5 @@ def _said(node: Element) -> str:
         return "/".join(f"({part})" if len(part) > 2 else part for part in parts)
     if tag == "msqrt":
         return f"√({''.join(parts)})"
-    left, right = (" " if node.get(side) in SPACES[2:] else "" for side in ("lspace", "rspace"))
+    left, right = (" " if node.get(side) in SPACES[1:] else "" for side in ("lspace", "rspace"))
     return left + (node.text or "").strip() + "".join(parts) + right

@@ -134,9 +134,9 @@ def test_a_long_formula_in_the_text_is_divided_at_signs_outside_parentheses() ->
 
 def test_formulas_in_plain_words() -> None:
     said = formulas.words(
-        page(r"*So* $\lVert x_A - x_B\rVert^2 \le \hat y/2$, $\tfrac12\sqrt{n+1}$ & $10^{-3}$, $a^T$.")
+        page(r"*So* $\lVert x_A - x_B\rVert^2 \le \hat y/2$, $\tfrac12\sqrt{n+1}$ & $10^{-3}$, $-\log s$.")
     )
-    assert said == "So ‖x_A − x_B‖² ≤ ŷ/2, 1/2√(n + 1) & 10⁻³, aᵀ."
+    assert said == "So ‖x_A − x_B‖² ≤ ŷ/2, 1/2√(n + 1) & 10⁻³, − log s."
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import papermill
 import pytest
 import torch
 from conftest import ROOT, wait_for
+from playwright.sync_api import Error
 
 from helpers.show.references import Place, anchor, numbered
 from helpers.show.strips import Film
@@ -129,7 +130,13 @@ def test_references_have_numbers_and_lead_to_what_they_name(chromium: None, tmp_
 
 
 def wait_for_other(locator: lab.Locator, before: np.ndarray, why: str) -> None:
-    wait_for(lambda: np.abs(lab.pixels(locator) - before).max() > 50, why, seconds=10)
+    def differs() -> bool:
+        try:
+            return np.abs(lab.pixels(locator) - before).max() > 50
+        except Error:  # the picture was replaced while it was looked at
+            return False
+
+    wait_for(differs, why, seconds=10)
 
 
 def moves(page: lab.Page, player: lab.Locator, picture: lab.Locator) -> None:
