@@ -21,7 +21,8 @@ def style(page: str) -> str:
     """Rules @font-face with the fonts in themselves; none for a font that this machine does not have."""
     outside = html.unescape(re.sub(r"(?s)<(script|style)\b.*?</\1>|<[^>]+>", " ", page))
     inside = html.unescape("".join(re.findall(f"(?s){formulas.MATH}", page)))
-    rules = [_face(MATHEMATICS, "texgyretermes-math", set(inside) | _slanted(inside), "normal", 400)]
+    characters = set(inside) | _slanted(inside) | {"√"}  # which the text of a formula with a root lacks
+    rules = [_face(MATHEMATICS, "texgyretermes-math", characters, "normal", 400)]
     for name, (slant, weight) in STYLES.items():
         rules.append(_face(FAMILY, f"texgyretermes-{name}", set(outside), slant, weight))
     return "\n".join(rules)

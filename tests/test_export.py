@@ -168,6 +168,12 @@ def test_the_font_of_formulas_is_that_of_the_pdf(body: str, tab) -> None:
     assert any("Math" in family for family in tab.evaluate(loaded))
 
 
+def test_the_font_has_the_signs_that_the_text_of_formulas_lacks(tab) -> None:
+    for root in tab.locator("msqrt, mroot").all():
+        inner = root.locator("xpath=*[1]").bounding_box()
+        assert root.bounding_box()["width"] > inner["width"] + 4, "the sign of a root stands before what it holds"
+
+
 def test_the_number_of_an_equation_is_at_the_right_edge_of_the_text(tab) -> None:
     for width in (1200, 390):
         tab.set_viewport_size({"width": width, "height": 900})
