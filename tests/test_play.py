@@ -354,6 +354,7 @@ def test_the_sample_changes_on_the_pad(address: str, tab: lab.Page, padded: Pad)
         return np.abs(ink_of(large) - np.frombuffer(answer["images"], np.uint8).reshape(28, 28)).max() <= 3
 
     wait_for(lambda: shows(0, 0.0, 0.0), "the first sample", 20)
+    wait_for(lambda: ink_of(field.locator("canvas")).any(), "the pictures on the pad", 20)
     corner = padded.answer_to({"sample": 0, "places": [[LIMIT * (1 / MAP - 1), LIMIT * (1 - 1 / MAP)]]})["images"]
     assert np.abs(ink_of(field.locator("canvas")) - np.frombuffer(corner, np.uint8).reshape(28, 28)).max() <= 3
     side = field.bounding_box()["width"]

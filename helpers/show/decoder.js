@@ -8,7 +8,7 @@ function bytes(text) {
 }
 
 function numbers({scale, integers}) {
-  return Float32Array.from(new Int16Array(bytes(integers).buffer), integer => scale * integer);
+  return new Float32Array(new Int16Array(bytes(integers).buffer)).map(integer => scale * integer);
 }
 
 // weight (outputs, inputs)
@@ -34,16 +34,17 @@ function tanh(x) {
 function transposed(x, {inputs, outputs, side, size, stride, padding, weight, bias}) {
   const wide = (side - 1) * stride - 2 * padding + size, area = wide * wide, y = new Float32Array(outputs * area);
   for (let o = 0; o < outputs; o++) y.fill(bias[o], o * area, (o + 1) * area);
-  for (let i = 0, pixel = 0; i < inputs; i++) {
-    for (let row = 0; row < side; row++) {
-      for (let column = 0; column < side; column++, pixel++) {
-        const top = row * stride - padding, left = column * stride - padding, value = x[pixel];
+  for (let row = 0; row < side; row++) {
+    const top = row * stride - padding, first = Math.max(0, -top), last = Math.min(size, wide - top);
+    for (let column = 0; column < side; column++) {
+      const left = column * stride - padding, begin = Math.max(0, -left), end = Math.min(size, wide - left);
+      for (let i = 0; i < inputs; i++) {
+        const value = x[(i * side + row) * side + column];
         for (let o = 0; o < outputs; o++) {
           const kernel = (i * outputs + o) * size * size, corner = o * area + top * wide + left;
-          for (let down = Math.max(0, -top); down < Math.min(size, wide - top); down++) {
-            for (let right = Math.max(0, -left); right < Math.min(size, wide - left); right++) {
-              y[corner + down * wide + right] += value * weight[kernel + down * size + right];
-            }
+          for (let down = first; down < last; down++) {
+            const w = kernel + down * size, place = corner + down * wide;
+            for (let right = begin; right < end; right++) y[place + right] += value * weight[w + right];
           }
         }
       }

@@ -28,18 +28,20 @@ function pad(box, content, ask) {
     if (failure) output.value = failure;
     if (failure || sample != spot.sample) return;
     paint(large, images, 0);
-    if (places.length == 1) return;
-    all.forEach((_, k) => paint(field, images, k + 1, k % across, Math.floor(k / across)));
-    spot.mapped = sample;
+    if (places.length > 1) {
+      all.forEach((_, k) => paint(field, images, k + 1, k % across, Math.floor(k / across)));
+      spot.mapped = sample;
+    }
+    if (spot.mapped != sample) request({sample, places: [[spot.x, spot.y], ...all]});  // the pad's pictures come second
   };
   const request = latest(ask, show);
   const draw = () => {
-    const {sample, x, y, mapped} = spot;
+    const {sample, x, y} = spot;
     const words = `${x.toFixed(1)} in the first direction, ${y.toFixed(1)} in the second`.replaceAll("-", "−");
     output.value = `sample ${sample + 1} of ${count}: ${words}`;
     handle.setAttribute("aria-valuenow", x.toFixed(2));
     handle.setAttribute("aria-valuetext", words);
-    request({sample, places: [[x, y], ...(mapped == sample ? [] : all)]});
+    request({sample, places: [[x, y]]});
   };
   const put = draggable(handle, 1 / 40, (x, y) => {
     [spot.x, spot.y] = [limit * (2 * x - 1), limit * (1 - 2 * y)];

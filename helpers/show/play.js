@@ -1,6 +1,6 @@
 // What the figures share: they build themselves in a box, and ask a function of the page or the kernel of a notebook.
 
-// On the page: build the figure at once, and decode when it comes into view.
+// On the page: build the figure at once, and decode when it will soon come into view.
 function onPage(box, figure, answers) {
   const content = JSON.parse(box.querySelector("script").textContent);
   let answer = null;
@@ -15,27 +15,30 @@ function onPage(box, figure, answers) {
     if (!entry.isIntersecting) return;
     seen.disconnect();
     begin();
-  }, {rootMargin: "200px"});
+  }, {rootMargin: "600px"});
   seen.observe(box);
 }
 
-// In a notebook: the widget Asking, whose `answer` follows `asked`.
+// In a notebook: the widget Asking, whose `answer` follows `asked`. One question after the other, since of several that
+// are asked at once the kernel may see only the last.
 function inNotebook(model, el, figure) {
-  const box = document.createElement("div"), waiting = {};
-  let number = 0;
+  const box = document.createElement("div");
+  let number = 0, last = Promise.resolve(), answered = () => {};
   box.className = "play";
   el.replaceChildren(box);
   model.on("change:answer", () => {
-    const answer = model.get("answer");
-    waiting[answer.number]?.(answer);
-    delete waiting[answer.number];
+    if (model.get("answer").number == number) answered(model.get("answer"));
   });
-  const ask = request => new Promise(done => {
-    number = Math.max(number, model.get("asked").number ?? 0) + 1;
-    waiting[number] = done;
+  const send = request => new Promise(done => {
+    number = (model.get("asked").number ?? 0) + 1;
+    answered = done;
     model.set("asked", {...request, number});
     model.save_changes();
   });
+  const ask = request => {
+    last = last.then(() => send(request));
+    return last;
+  };
   figure(box, model.get("content"), ask)();
 }
 
