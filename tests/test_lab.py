@@ -161,7 +161,7 @@ def moves(page: lab.Page, player: lab.Locator, picture: lab.Locator) -> None:
 def test_widgets_of_notebook_7_by_mouse_and_keyboard(chromium: None, server: lab.Server) -> None:
     with lab.browser() as page:
         lab.run_all(page, server, NAME, seconds=300)
-        film, explorer = page.locator(".live").all()
+        film, explorer = page.locator(".live:has(.player)").all()
         assert not page.locator(".film").first.is_visible(), "the film of HTML stands only for absent widgets"
         moves(page, film.locator(".widget-hbox"), film.locator(".strip > div").first)  # the cross-fade
         moves(page, explorer.locator(".widget-hbox:has(.widget-play)"), explorer.locator(".chart"))
@@ -189,3 +189,54 @@ def test_widgets_of_notebook_7_by_mouse_and_keyboard(chromium: None, server: lab
         before = lab.pixels(films.first)
         slider.press("ArrowLeft")
         wait_for_other(films.first, before, "the slider of HTML moves it")
+
+
+PICTURE = "canvas => canvas.toDataURL()"
+PLAYED = """import torch
+from helpers.show import publish
+from helpers.show.bend import Bend
+from helpers.show.pad import Pad
+
+torch.manual_seed(0)
+own, G = (
+    torch.nn.Sequential(torch.nn.Linear(8, 784), last, torch.nn.Unflatten(1, (1, 28, 28))).requires_grad_(False)
+    for last in (torch.nn.Softsign(), torch.nn.Tanh())  # the page cannot decode the first
+)
+ends = torch.randn(2, 1, 8)
+images = torch.stack([own(z) for z in ends])
+publish.play(Bend(own, tuple(ends), tuple(images), torch.lerp(*ends, torch.rand(9, 1))[None], ["a pair"]), "Bend it.")
+publish.play(Pad(G, torch.randn(4, 8)), "Drag it.")"""
+
+
+def test_figures_that_decode_live_ask_the_kernel(chromium: None, tmp_path: Path) -> None:
+    (tmp_path / "notebooks").mkdir()
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PLAYED)])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, tmp_path / "notebooks" / "01_played.ipynb")
+    with lab.jupyterlab(tmp_path) as server, lab.browser() as page:
+        lab.run_all(page, server, "01_played.ipynb", seconds=120)
+        bent, pad = page.locator(".live .play").all()
+        assert page.locator(".play").count() == 4 and not any(
+            html.is_visible() for html in page.locator(".play:not(.live *)").all()
+        )
+        yours = bent.locator('tr[data-path="your path"] td').nth(1)
+        wait_for(lambda: yours.text_content(), "numbers of the path", seconds=20)
+        blank = page.evaluate(
+            f"() => ({PICTURE})(Object.assign(document.createElement('canvas'), {{width: 28, height: 28}}))"
+        )
+        wait_for(lambda: pad.locator(".sample").evaluate(PICTURE) != blank, "the sample", seconds=20)
+        middle, sample = bent.locator(".images canvas").nth(8), pad.locator(".sample")
+        pictures, before = [canvas.evaluate(PICTURE) for canvas in (middle, sample)], yours.text_content()
+        handle = bent.get_by_role("slider")
+        handle.scroll_into_view_if_needed()
+        box = handle.bounding_box()
+        page.mouse.move(box["x"] + 22, box["y"] + 22)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 22, box["y"] - 78, steps=5)
+        page.mouse.up()
+        wait_for(lambda: yours.text_content() != before, "other numbers", seconds=20)
+        wait_for(lambda: middle.evaluate(PICTURE) != pictures[0], "and other images", seconds=20)
+        assert "straight line" in bent.locator("output").text_content()
+        pad.get_by_role("slider").focus()
+        page.keyboard.press("ArrowLeft")
+        wait_for(lambda: sample.evaluate(PICTURE) != pictures[1], "keys move the sample", seconds=20)

@@ -69,7 +69,7 @@ class Play:
         try:
             weights = decoder.Weights(self.generator, self.codes)
         except ValueError as error:  # a generator of the reader's own
-            return f"<p>{html.escape(str(error))}</p>"
+            return f'<p class="play">{html.escape(str(error))}</p>'
         content = json.dumps(self.content | {"generator": weights.name}).replace("<", "\\u003c")
         box = f'<div class="play" hidden><script type="application/json">{content}</script></div>'
         start = f"onPage(document.currentScript.previousElementSibling, {self.name}, {self.name}Answers);"
