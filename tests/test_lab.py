@@ -163,7 +163,7 @@ def test_widgets_of_notebook_7_by_mouse_and_keyboard(chromium: None, server: lab
         lab.run_all(page, server, NAME, seconds=300)
         film, explorer = page.locator(".live:has(.player)").all()
         assert not page.locator(".film").first.is_visible(), "the film of HTML stands only for absent widgets"
-        moves(page, film.locator(".widget-hbox"), film.locator(".strip > div").first)  # the cross-fade
+        moves(page, film.locator(".widget-hbox"), film.locator(".strip > div").last)  # the cross-fade
         moves(page, explorer.locator(".widget-hbox:has(.widget-play)"), explorer.locator(".chart"))
         pullback = explorer.get_by_role("button", name="pullback").or_(explorer.get_by_role("radio", name="pullback"))
         before = lab.pixels(explorer.locator(".frames"))
