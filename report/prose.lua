@@ -298,6 +298,7 @@ end
 
 return {
   {Str = variables, Math = formula, RawInline = tex, RawBlock = function(block)
+    if not latex and block.format == "latex" then return {} end  -- for the PDF alone
     local inlines = not latex and block.format:match("tex") and tex(block)
     if inlines then return pandoc.Para(inlines) end
   end},
