@@ -236,11 +236,7 @@ def training(name: str, config: Any, start: Callable[[], Any]) -> Iterator[Run]:
         since = retrained_since(settings)
         run._load_model(since)
         if run.trained is None:
-            lock = run.path.with_suffix(".lock")
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(filelock.FileLock(lock))
-            if os.name != "nt":  # Windows keeps open files
-                stack.callback(lambda: lock.unlink(missing_ok=True))
+            stack.enter_context(locked(run.path))
             run._load_model(since)  # another process may have trained it while this one waited
         loaded = run.trained is not None
         with training_threads():
@@ -250,6 +246,19 @@ def training(name: str, config: Any, start: Callable[[], Any]) -> Iterator[Run]:
         else:
             run._save_model()
             run._load_model()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """A context in which no other process makes the model with this path: it waits, and should then look again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_suffix(".lock")
+    with filelock.FileLock(lock):
+        try:
+            yield
+        finally:
+            if os.name != "nt":  # Windows keeps open files
+                lock.unlink(missing_ok=True)
 
 
 Measurement = tuple[dict[str, Tensor], dict]  # tensors by name, and a record
@@ -267,12 +276,8 @@ def measured(name: str, settings: dict, compute: Callable[[], Measurement]) -> M
     since = retrained_since(settings | {"keep": False})
     found = _stored_measurement(path.name, since)
     if found is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_suffix(".lock")
-        with filelock.FileLock(lock):
+        with locked(path):
             found = _stored_measurement(path.name, since) or _measure(path, name, settings, compute)
-        if os.name != "nt":  # Windows keeps open files
-            lock.unlink(missing_ok=True)
     tensors, record = found
     _note_use(path.stem, record)
     return {key: tensor.to(device()) for key, tensor in tensors.items()}, record

@@ -119,8 +119,9 @@ def test_only_an_exact_check_stops_the_notebook_and_any_other_is_marked(shown: l
         publish.check("a half", value, 0.5, 0.1)
 
 
-def test_a_figure_may_say_what_is_seen(shown: list) -> None:
-    publish.figure(figures.panels()[0], "fig-x", "It rises.", alt="A line\n  from left to right.")
+def test_a_figure_may_say_what_is_seen(shown: list, monkeypatch) -> None:
+    monkeypatch.setitem(publish.ALTERNATIVES, "fig-x", "A line from left to right.")
+    publish.figure(figures.panels()[0], "fig-x", "It rises.")
     publish.figure(figures.panels()[0], "fig-y", "It falls.")
     said, silent = [data["facts"] for data in shown if "image/png" in data]
     assert said["alt"] == "A line from left to right." and "alt" not in silent

@@ -21,7 +21,7 @@ ROWS = (2.05, 1.47, 0.89, 0.31)  # heights of the rows of blocks of 1, 2, 4 and 
 def echo_ring(ax: Axes, images: Tensor) -> None:
     """Draw the echo of the first of eight images (8, 1, 28, 28) in [−1, 1], on axes of about 6.3 × 2.75 inches.
 
-    Left: the chain along the ring of images, with the weights of the first three terms. Right: chains of 1, 2, 4 and 8
+    (a) The chain along the ring of images, with the weights of the first three terms. (b) Chains of 1, 2, 4 and 8
     images, each joined from two of half its length. The images fade with their weights.
     """
     if len(images) != 8:
@@ -30,9 +30,9 @@ def echo_ring(ax: Axes, images: Tensor) -> None:
     ax.set_axis_off()
     _ring(ax, images)
     _doubling(ax, images)
-    ax.text(CENTRE[0], SIZE[1], "the echo of $x$: a chain along the ring", ha="center", va="top", fontsize=9)
+    ax.text(CENTRE[0], SIZE[1], "(a) the echo of $x$: a chain along the ring", ha="center", va="top", fontsize=9)
     middle = LEFT + 4 * STEP
-    ax.text(middle, SIZE[1], "doubling: two chains make one", ha="center", va="top", fontsize=9)
+    ax.text(middle, SIZE[1], "(b) doubling: two chains make one", ha="center", va="top", fontsize=9)
     ax.set(xlim=(0, SIZE[0]), ylim=(0, SIZE[1]))  # again, as images change the limits
 
 

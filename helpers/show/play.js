@@ -1,6 +1,6 @@
 // What the figures share: they build themselves in a box, and ask a function of the page or the kernel of a notebook.
 
-// On the page: build the figure at once, and decode when it will soon come into view.
+// On the page: build the figure at once, and decode when the browser has time or the figure will soon come into view.
 function onPage(box, figure, answers) {
   const content = JSON.parse(box.querySelector("script").textContent);
   let answer = null;
@@ -11,12 +11,15 @@ function onPage(box, figure, answers) {
   };
   box.hidden = false;
   const begin = figure(box, content, ask);
-  const seen = new IntersectionObserver(([entry]) => {
-    if (!entry.isIntersecting) return;
+  let begun = false;
+  const beginOnce = () => {
     seen.disconnect();
-    begin();
-  }, {rootMargin: "600px"});
+    if (!begun) begin();
+    begun = true;
+  };
+  const seen = new IntersectionObserver(([entry]) => { if (entry.isIntersecting) beginOnce(); }, {rootMargin: "600px"});
   seen.observe(box);
+  (self.requestIdleCallback ?? setTimeout)(beginOnce);
 }
 
 // In a notebook: the widget Asking, whose `answer` follows `asked`. One question after the other, since of several that

@@ -146,13 +146,13 @@ def not_confirmed(text: str) -> str:
     return f"**{NOT_CONFIRMED}** " + "\n\n".join(struck)
 
 
-def figure(fig: Figure, label: str, caption: str, width: float = 1.0, alt: str = "") -> None:
+def figure(fig: Figure, label: str, caption: str, width: float = 1.0) -> None:
     """Show and close a figure, with vector graphics in the PDF and pixels here. Refer to it as `[figure](#fig-label)`.
 
-    label: "fig-…". caption: Markdown that states the finding. width: a fraction of the text's width. alt: what is seen,
-    in plain words, for those who do not see it (default: that in alternatives.toml, or the caption).
+    label: "fig-…". caption: Markdown that states the finding. width: a fraction of the text's width. What is seen, for
+    those who do not see it, stands in alternatives.toml.
     """
-    caption, alt = _checked(label, "fig-", caption), " ".join(alt.split()) or ALTERNATIVES.get(label, "")
+    caption, alt = _checked(label, "fig-", caption), ALTERNATIVES.get(label, "")
     png, pdf, small = io.BytesIO(), io.BytesIO(), io.BytesIO()
     fig.savefig(png, format="png")
     fig.savefig(pdf, format="pdf", metadata={"CreationDate": None})
@@ -188,10 +188,8 @@ def film(
     default; still: the label of the figure that prints frames of this film; rows: labels of rows;
     columns: the number of strips side by side. See `strips.Film`.
     """
-    caption = _checked(still, "fig-", caption) if still else _prose(caption)
     shown = Film(frames, axis, names, fig, curves, first=first, rows=rows, columns=columns)
-    facts = {"report": {"kind": "film", "caption": caption} | ({"still": still} if still else {})}
-    display_live(shown.widget(), shown.page(), caption, facts)
+    caption = _display_live("film", shown.widget(), shown.page(), caption, still)
     origin = f"Film of [figure](#{still}). " if still else ""
     publish_display_data({"text/markdown": _shown(origin + caption, "*{}*")})
 
@@ -201,10 +199,16 @@ def play(shown: Play, caption: str, still: str | None = None) -> None:
 
     still: the label of the figure that stands for it in the PDF. See `bend.Bend` and `pad.Pad`.
     """
-    caption = _checked(still, "fig-", caption) if still else _prose(caption)
-    facts = {"report": {"kind": "play", "caption": caption} | ({"still": still} if still else {})}
-    display_live(VBox([shown.widget()]), shown.page(), caption, facts)
+    caption = _display_live("play", VBox([shown.widget()]), shown.page(), caption, still)
     publish_display_data({"text/markdown": _shown(caption, "*{}*")})
+
+
+def _display_live(kind: str, box: VBox, page: str, caption: str, still: str | None) -> str:
+    """Show widgets, for which `page` stands on the report's HTML page; its caption as Markdown."""
+    caption = _checked(still, "fig-", caption) if still else _prose(caption)
+    facts = {"kind": kind, "caption": caption} | ({"still": still} if still else {})
+    display_live(box, page, caption, {"report": facts})
+    return caption
 
 
 def table(
