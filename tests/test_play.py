@@ -324,7 +324,7 @@ def test_the_middle_is_dragged_by_mouse_and_moved_by_keys(address: str, tab: lab
     handle.focus()
     for key in ["ArrowDown"] * 3 + ["Shift+ArrowLeft"]:
         tab.keyboard.press(key)
-    step = 1.2 / 60
+    step = 1.2 / 120
     middle = 0.6 - 5 * step, 0.2 - 3 * step
     wait_for(lambda: close(read_out(tab, "your path"), bent.answer_to(asking(middle=middle))), "its numbers", 20)
     assert tab.evaluate("scrollY") == scrolled
@@ -390,11 +390,11 @@ def test_a_finger_drags_the_handle_and_scrolls_the_page_elsewhere(address: str, 
         assert page.evaluate("scrollY") == scrolled
 
 
-def test_there_is_no_figure_without_a_script_nor_on_paper(address: str, tab: lab.Page) -> None:
-    tab.goto(address)
-    assert tab.locator("figcaption").first.is_visible()
+def test_paper_shows_the_figure_as_it_stands_and_without_a_script_there_is_none(address: str, tab: lab.Page) -> None:
+    found = figure(tab, address, 1)
     tab.emulate_media(media="print")
-    assert not tab.locator("figcaption").first.is_visible() and not tab.locator(".play").first.is_visible()
+    assert tab.locator("figcaption").first.is_visible() and found.locator(".images").is_visible()
+    assert not found.get_by_role("combobox").is_visible() and not found.get_by_text("Drag the ring to").is_visible()
     tab.emulate_media(media="screen")
     with another(tab, java_script_enabled=False) as page:
         page.goto(address)

@@ -114,7 +114,8 @@ function bendParts({pairs, points, frame: {left, right, top, bottom}}) {
   const table = [YOURS, ...KNOWN].map(name => `<tr data-path="${name}"><th scope="row"><button type="button"
     aria-pressed="false"><i></i>${name}</button></th>${"<td></td>".repeat(5)}</tr>`).join("");
   return `<div class="bar"><label>test digits <select data-lm-suppress-shortcuts="true">${options}</select></label>
-      <span class="scale">cost c: <span></span><i></i><span></span></span></div>
+      <span>Drag the ring to bend your path.</span>
+      <span class="scale">cost c: low, <span></span><i></i><span></span>, high</span></div>
     <div class="field"><canvas width="480" height="240" aria-hidden="true"></canvas>
       <svg viewBox="${left} ${-top} ${right - left} ${top - bottom}" aria-hidden="true">${lines}</svg>
       <b style="left: ${100 * -left / (right - left)}%">z<sub>A</sub></b>
@@ -135,12 +136,14 @@ function compared(ratio, word, more, less) {
 // What the read-out says of your path beside the known ones.
 function verdict(yours, line, least) {
   const gain = line.rho - yours.rho, same = Math.abs(gain) < 0.005, rho = ({rho}) => rho.toFixed(2);
-  const numbers = `ρ ${rho(yours)}; straight line ${rho(line)}, minimiser ${rho(least)}.`;
-  if (same && yours.length < 1.005) return `Your path is nearly the straight line: ${numbers} Drag the ring.`;
+  const numbers = `ρ ${rho(yours)}; straight line ${rho(line)}, minimiser (outside the plane) ${rho(least)}.`;
+  if (same && yours.length < 1.005) return `Your path is nearly the straight line: ${numbers}`;
   const judged = same ? "costs as much as" : gain > 0 ? "is cheaper than" : "costs more than";
-  const long = compared(yours.length, "long", "longer", "shorter");
+  const long = compared(yours.length ** 2, "large", "larger", "smaller");
   const costly = compared(yours.mean / line.mean, "high", "higher", "lower");
-  return `Your path ${judged} the straight line: ${numbers} It is ${long}, and the mean cost on it is ${costly}.`;
+  const mark = !same && gain > 0 ? "✓ " : "", together = compared(yours.rho / line.rho, "much", "more", "less");
+  return `${mark}Your path ${judged} the straight line: ${numbers} Its squared length is ${long} and the mean cost on it ` +
+    `${costly}: together ${together}.`;
 }
 
 class BendView {
@@ -149,10 +152,13 @@ class BendView {
     Object.assign(this, {box, content, ask, number: 0, path: YOURS, middle: [0.5, 0], found: {}, resting: 0});
     this.canvases = [...box.querySelectorAll(".images canvas")];
     this.handle = box.querySelector(".handle");
-    this.put = draggable(this.handle, 1 / 60, (x, y) => this.bend(this.placeAt(x, y)));
+    this.put = draggable(this.handle, 1 / 120, (x, y) => this.bend(this.placeAt(x, y)));
     this.request = latest(ask, (answer, request) => this.show(answer, request));
     for (const row of box.querySelectorAll("tr[data-path]")) {
-      row.querySelector("button").onclick = () => this.select(row.dataset.path);
+      row.querySelector("button").onclick = () => {
+        this.select(row.dataset.path);
+        if (row.dataset.path == YOURS) this.handle.focus();
+      };
     }
     const menu = box.querySelector("select");
     menu.onchange = () => this.choose(+menu.value);

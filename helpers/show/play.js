@@ -62,8 +62,9 @@ function latest(ask, show) {
 }
 
 // A handle that pointer and arrow keys move in its parent: moved(x, y) gets its place, from 0 to 1, from the top left.
-// Returns a function that puts it somewhere.
+// It also jumps to where a mouse is pressed. Returns a function that puts it somewhere.
 function draggable(handle, step, moved) {
+  const field = handle.parentElement;
   const place = {x: 0.5, y: 0.5}, limited = share => Math.min(1, Math.max(0, share));
   const put = (x, y) => {
     [place.x, place.y] = [limited(x), limited(y)];
@@ -71,15 +72,23 @@ function draggable(handle, step, moved) {
   };
   const move = (x, y) => { put(x, y); moved(place.x, place.y); };
   const keys = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
-  handle.onpointerdown = event => { handle.setPointerCapture(event.pointerId); };
-  handle.onpointermove = event => {
-    if (!handle.hasPointerCapture(event.pointerId)) return;
-    const area = handle.parentElement.getBoundingClientRect();
+  const follow = event => {
+    const area = field.getBoundingClientRect();
     move((event.clientX - area.left) / area.width, (event.clientY - area.top) / area.height);
   };
+  field.onpointerdown = event => {
+    const onHandle = event.target == handle;
+    if (!onHandle && event.pointerType != "mouse") return;  // a finger scrolls the page
+    handle.setPointerCapture(event.pointerId);
+    if (onHandle) return;
+    event.preventDefault();  // else the press takes the focus away
+    handle.focus({preventScroll: true});
+    follow(event);
+  };
+  handle.onpointermove = event => { if (handle.hasPointerCapture(event.pointerId)) follow(event); };
   handle.onkeydown = event => {
     if (!keys[event.key]) return;
-    const [x, y] = keys[event.key], {clientWidth, clientHeight} = handle.parentElement;
+    const [x, y] = keys[event.key], {clientWidth, clientHeight} = field;
     const far = step * (event.shiftKey ? 5 : 1);  // the same on the screen in both directions
     event.preventDefault();
     move(place.x + far * x, place.y + far * y * clientWidth / clientHeight);

@@ -7,7 +7,7 @@ function show(frames, frame) {
     point.hidden = !place;
     if (place) [point.style.left, point.style.top] = place.map(percent => `${percent}%`);
   }
-  frames.querySelector("output").value = texts[number];
+  (frames.closest(".film") ?? frames).querySelector("output").value = texts[number];
 }
 
 const PAUSE = 1000;  // milliseconds for which a film that plays stays at its ends
@@ -16,7 +16,9 @@ const PAUSE = 1000;  // milliseconds for which a film that plays stays at its en
 function play(film) {
   const frames = film.querySelector(".frames"), slider = film.querySelector("input");
   const button = film.querySelector("button"), text = frames.querySelector("output");
-  let timer = 0;
+  let timer = 0, seen = false;  // whether the film was moved or played
+  const bar = film.querySelector(".bar");
+  if (!bar.hidden) bar.append(text);  // it stays in sight
   const draw = () => { show(frames, slider.value); slider.setAttribute("aria-valuetext", text.value); };
   const wait = () => {
     const end = slider.value === slider.min || slider.value === slider.max;
@@ -38,10 +40,12 @@ function play(film) {
     if (timer) return stop();
     text.setAttribute("aria-live", "off");  // a screen reader would read every frame
     button.textContent = "❚❚";
+    if (!seen) slider.value = slider.max;  // the first time, it begins with the first frame
+    seen = true;
     step();
   };
   button.onclick = toggle;
-  slider.oninput = () => { stop(); draw(); };
+  slider.oninput = () => { seen = true; stop(); draw(); };
   slider.onkeydown = event => {
     if (event.key !== " ") return;
     event.preventDefault();  // else the page scrolls
