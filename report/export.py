@@ -83,7 +83,7 @@ def nested(contents: list[dict]) -> list[dict]:
 
 def _verdict(check: dict) -> str:
     computed, expected = (prose.number(check[key], 3) for key in ("computed", "expected"))
-    return f"{prose.plain(check['name'])}: {computed} (expected {expected})"
+    return f"{prose.plain(check['name'].replace('`', ''))}: {computed} (expected {expected})"
 
 
 def _doubts(unconfirmed: list[str]) -> str:

@@ -8,6 +8,7 @@ import html
 import re
 import unicodedata
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from xml.etree.ElementTree import Element
 
 MATH = r"<math\b(?:(?!</math>).)*</math>"
@@ -61,7 +62,7 @@ def _whole(before: str, source: str, after: str) -> str:
     _set_spaces(row, "text" if inline else "display")
     if not inline:
         return before + _written(list(row), annotation, "block") + after
-    first, *others = _parts(list(row))
+    first, *others = _without_indents(_parts(list(row)))
     pieces = [_written(first, annotation, "inline"), *(_written(part, None, "inline") for part in others)]
     pieces[0] = before + pieces[0]
     pieces[-1] += after
@@ -92,6 +93,16 @@ def _parts(row: list[Element], deepest: int = 0) -> list[list[Element]]:
     return [piece for part in parts for piece in ([part] if deepest else _parts(part, 1))]
 
 
+def _without_indents(parts: list[list[Element]]) -> list[list[Element]]:
+    """The parts of a formula with the space between two of them behind the sign that ends the first."""
+    for before, after in pairwise(parts):
+        sign, first = _kernel(before[-1]), _kernel(after[0])
+        if first.tag == "mo" and sign.tag == "mo":
+            sign.set("rspace", first.get("lspace", "0"))
+            first.set("lspace", "0")
+    return parts
+
+
 def _group(parts: list[Element]) -> Element:
     """One element for several."""
     return parts[0] if len(parts) == 1 else _row(parts)
@@ -108,6 +119,8 @@ def _cleaned(node: Element, fitted: bool) -> list[Element]:
     if node.tag in SCRIPTS:
         return _cleaned_script(node, fitted)
     if not len(node) and node.tag != "mtd":
+        if node.get("form") in ("prefix", "postfix") and not fitted and not node.get("minsize"):
+            node.set("stretchy", "false")
         return [_cleaned_token(node)]
     if node.tag not in ROWS:
         node[:] = [_group(_cleaned(child, fitted)) for child in node]
@@ -117,11 +130,11 @@ def _cleaned(node: Element, fitted: bool) -> list[Element]:
         return _upright(children) if node.get("mathvariant") == "normal" else children
     if node.tag == "mtd" and (side := node.get("columnalign")) in ("left", "right"):  # the attribute is for Firefox
         node.set("style", f"text-align: -webkit-{side}; padding: 0.15em 0")
-    if node.tag == "mrow" and _fenced(children) and not fitted and not any(child.tag == "mtable" for child in children):
+    if node.tag == "mrow" and _fenced(children) and not fitted:
+        if not any(child.tag == "mtable" for child in children):
+            return children
         for fence in map(_kernel, (children[0], children[-1])):
-            if not fence.get("minsize"):
-                fence.set("stretchy", "false")
-        return children
+            fence.set("stretchy", "true")
     node[:] = children
     return [node]
 
@@ -188,17 +201,17 @@ def _upright(children: list[Element]) -> list[Element]:
 
 
 def _primed(children: list[Element]) -> list[Element]:
-    """The row with each prime as a superscript of the atom before it."""
+    """The row with each prime behind its atom, where its sign is high enough; beside an index, as a superscript."""
     row: list[Element] = []
     for child in children:
         mark = child[0] if child.tag == "msub" else child
-        if mark.text != "′" or not row:
-            row.append(child)
-            continue
-        scripted = Element("msup" if mark is child else "msubsup")
-        scripted.extend([row.pop(), *([] if mark is child else [child[1]]), mark])
-        mark.tag = "mo"
-        row.append(scripted)
+        if mark.text == "′":
+            mark.tag = "mo"
+        if mark is not child and mark.text == "′" and row:
+            scripted = Element("msubsup")
+            scripted.extend([row.pop(), child[1], mark])
+            child = scripted
+        row.append(child)
     return row
 
 
@@ -275,7 +288,9 @@ def _style(node: Element, place: int, style: str) -> str:
 
 def _set_spaces_of_row(node: Element, style: str) -> None:
     atoms = [child for child in node if child.tag != "mspace"]
-    classes = _classes(atoms)
+    classes = [
+        ORD if _kernel(atom).text == "|" else kind for atom, kind in zip(atoms, _classes(atoms), strict=True)
+    ]  # as TeX has it for a plain bar
     if node.tag == "mtd" and node.get("columnalign") == "left" and classes and classes[0] == REL:
         _kernel(atoms[0]).set("lspace", SPACES[3])  # an equals sign at which rows are aligned
     for place in range(1, len(atoms)):

@@ -225,6 +225,15 @@ def test_the_film_moves_by_keys(tab) -> None:
     assert seen().min() > 0.98 and tab.complaints == [], "ink"
 
 
+def test_a_film_begins_with_its_first_frame_and_what_it_says_stays_beside_its_slider(tab) -> None:
+    tab.reload()
+    slider, output = tab.get_by_role("slider").first, tab.locator(".film .bar output").first
+    assert slider.input_value() == "2"
+    tab.locator(".film button").first.click()
+    assert slider.input_value() == "0" and output.text_content() == "1 of 5"
+    tab.locator(".film button").first.click()
+
+
 def test_space_plays_and_stops_the_film_and_the_page_stays(tab) -> None:
     slider, output = tab.get_by_role("slider").first, tab.locator(".film output").first
     slider.press("Home")

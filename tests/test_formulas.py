@@ -50,7 +50,7 @@ def spaces(tex: str) -> list[tuple[str, str, str]]:
         ("f(a,b)", [("(", "0", "0"), (",", "0", THIN), (")", "0", "0")]),
         ("q(z|x)", [("(", "0", "0"), ("|", "0", "0"), (")", "0", "0")]),
         (r"q(z\mid x)", [("(", "0", "0"), ("∣", THICK, THICK), (")", "0", "0")]),
-        (r"\log|\det S|)", [("log", "0", "0"), ("|", "0", "0"), ("det", "0", THIN), ("|", "0", "0"), (")", "0", "0")]),
+        (r"\log|\det S|)", [("log", "0", "0"), ("|", THIN, "0"), ("det", THIN, THIN), ("|", "0", "0"), (")", "0", "0")]),
         (r"\lVert a\rVert b", [("‖", "0", "0"), ("‖", "0", "0")]),
         (r"a\parallel b", [("∥", THICK, THICK)]),
         (r"\min_Z U", [("min", "0", THIN)]),
@@ -95,7 +95,7 @@ def shape(node: ET.Element) -> str:
     ("markdown", "expected"),
     [
         ("$W_1$", "msub(W, 1)"),
-        ("$z'$", "msup(z, ′)"),
+        ("$z'$", "z, ′"),
         ("$z'_1$", "msubsup(z, 1, ′)"),
         ("$a(b)^2$", "a, (, b, msup(), 2)"),
         ("$$\\sup_x f$$", "munder(sup, x), f"),

@@ -334,6 +334,17 @@ def test_the_middle_is_dragged_by_mouse_and_moved_by_keys(address: str, tab: lab
     assert word in found.locator("output").text_content()
 
 
+def test_the_ring_jumps_to_where_the_mouse_is_pressed_and_keys_move_it_on(address: str, tab: lab.Page) -> None:
+    found = figure(tab, address, 1)
+    handle, field = found.get_by_role("slider"), found.locator(".field").bounding_box()
+    tab.mouse.move(field["x"] + 0.7 / 1.2 * field["width"], field["y"] + 0.25 * field["height"])
+    tab.mouse.down()
+    tab.mouse.up()
+    tab.keyboard.press("ArrowRight")
+    at = re.match(r"(\S+) along, (\S+) aside", handle.get_attribute("aria-valuetext")).groups()
+    assert [float(value) for value in at] == pytest.approx([0.61, 0.15], abs=0.011)
+
+
 def test_another_pair_of_digits_is_chosen_by_the_menu(address: str, tab: lab.Page, bent: Bend) -> None:
     found = figure(tab, address, 1)
     first = found.locator("polyline").nth(1).get_attribute("points")
