@@ -139,6 +139,7 @@ class GanConfig:
     base: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""  # `train` sets it to the SHA-256 of its `base`
     path_weight: Nonnegative = 0.0  # of the path loss in the generator's (see path_aware)
     inversion_weight: Nonnegative = 0.0  # of the inversion loss in it
+    warm_up_steps: CountOrZero = 500  # steps in which the encoder alone is trained before the first epoch
     code_penalty: Nonnegative = 0.1  # μ of ‖e‖² in the inversion loss of the encoder's codes e
     encoder_path_weight: Nonnegative = 0.0  # ν: the encoder minimises inversion loss + ν path loss
     codes_on_sphere: bool = False  # the encoder's codes are scaled to norm √latent_dim
@@ -243,7 +244,8 @@ class GAN:
         if self.config.base:
             self.G.eval()  # freeze BatchNorm, so that training and evaluation use the same function
         if self.encoder is not None and epoch == 0:
-            path_aware.warm_up(self.encoder, self.G, images, self.config.code_penalty, self.rng)
+            config = self.config
+            path_aware.warm_up(self.encoder, self.G, images, config.code_penalty, config.warm_up_steps, self.rng)
 
     def set_learning_rate(self, remaining: float) -> None:
         """Lower all learning rates linearly; remaining: the share of the training that is still to come."""

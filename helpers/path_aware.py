@@ -64,8 +64,8 @@ def warm_up(
     G: nn.Module,
     images: Tensor,
     penalty: float,
+    steps: int,
     rng: torch.Generator,
-    steps: int = 500,
     batch: int = 128,
 ) -> None:
     """Train the encoder alone before the first epoch, so that the generator is not trained on poor codes."""

@@ -1,32 +1,25 @@
-"""Run the notebooks with papermill, several at once, each in its own process; unchanged ones are not run again."""
+"""Run the notebooks, several at once, each in a process of its own (`runner`); unchanged ones are not run again."""
 
 import ast
 import contextlib
 import hashlib
 import json
-import logging
 import math
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import tomllib
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import facts
 import nbformat
-import papermill
 import torch
-import zmq
 from errors import BuildError
 from IPython.core.inputtransformer2 import TransformerManager
-from jupyter_core.paths import jupyter_runtime_dir
-from traitlets.config import Config
 
 import helpers
 from helpers.compute import device_name
@@ -34,6 +27,7 @@ from helpers.show import references
 
 HELPERS = Path(helpers.__file__).parent
 REDUCED = Path(__file__).with_name("reduced.toml")
+RUNNER = Path(__file__).with_name("runner.py")
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -303,7 +297,7 @@ def _process(source: Path, target: Path, parameters: dict) -> Iterator[Running]:
     paths = os.pathsep.join(filter(None, [str(HELPERS.parent), os.environ.get("PYTHONPATH")]))
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as runtime:  # HOME may not be writable
         settings = os.environ | {"JUPYTER_RUNTIME_DIR": runtime, "PYTHONPATH": paths}
-        command = [sys.executable, __file__, source, target, json.dumps(parameters), runtime]
+        command = [sys.executable, RUNNER, source, target, json.dumps(parameters), runtime]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, env=settings)
         try:
             yield Running(process, Path(runtime), time.monotonic())
@@ -311,65 +305,3 @@ def _process(source: Path, target: Path, parameters: dict) -> Iterator[Running]:
             process.terminate()
             process.wait()
             process.stdin.close()
-
-
-def run(source: Path, target: Path, parameters: dict) -> None:
-    """Execute `source` into `target`; after a failure, `target` is partly executed."""
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a Ctrl-C leaves behind is no news
-    os.environ |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PLATFORM_DIRS": "1"}  # both silence start-up notes
-    os.environ["JPY_SESSION_NAME"] = source.name  # as JupyterLab sets it for its kernels
-    warnings.simplefilter("ignore")
-    options = {"kernel_name": "python3", "language": "python", "progress_bar": False, "cwd": str(source.parent)}
-    options |= {"extra_arguments": ["--IPKernelApp.log_level=CRITICAL"], "config": Config(KernelManager=_connection())}
-    try:
-        papermill.execute_notebook(str(source), str(target), parameters, **options)
-    except papermill.PapermillExecutionError as error:
-        first = next((line for line in error.source.splitlines() if line.strip()), "")
-        raise BuildError(
-            f"{source.name}, code cell {error.exec_count} (`{first.strip()}`) failed: {error.ename}: "
-            f"{error.evalue.strip()} (the partly executed copy is {target})"
-        ) from None
-    except RuntimeError as error:  # nbclient: the kernel died or did not start
-        what = str(error).strip().splitlines()[-1]
-        if "died" in what:
-            what = "its kernel died, as it does where memory runs out: close other programs and run the same command."
-        raise BuildError(f"{source.name}: {what} (copy so far: {target})") from None
-
-
-def _connection() -> dict[str, str]:
-    """How kernel and build talk: by files, since two kernels may choose one port; by ports where files are refused."""
-    path = f"{jupyter_runtime_dir()}/{os.getpid()}"
-    try:
-        with zmq.Context() as context, context.socket(zmq.REP) as probe:
-            probe.bind(f"ipc://{path}-probe")
-    except zmq.ZMQError:
-        return {"transport": "tcp"}
-    return {"transport": "ipc", "ip": path}
-
-
-def _end_with_parent() -> None:
-    """Exit when the parent's end of the pipe is closed, which also happens if the parent is killed."""
-    os.read(sys.stdin.fileno(), 1)
-    os._exit(1)
-
-
-def main(source: str, target: str, parameters: str, notes: str) -> int:
-    """Run one notebook; the models that it used, and its failure if any, are left in the folder of notes."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["MODELS_USED"] = str(Path(notes, "models"))
-    try:
-        run(Path(source), Path(target), json.loads(parameters))
-    except (BuildError, OSError) as error:
-        try:
-            Path(notes, "failed").write_text(str(error), encoding="utf-8")
-        except OSError:  # the disk is full
-            print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

@@ -4,8 +4,8 @@ import re
 import subprocess
 import sys
 
-import execute
 import pytest
+import runner
 from conftest import Workshop
 
 LONG = "def f(x):\n    return " + " + ".join(["x"] * 17) + "  # β in a line of 120 characters, its END"
@@ -20,7 +20,7 @@ CELLS = (
 @pytest.mark.usefixtures("tex")
 def test_plain_nbconvert_prints_every_character_on_the_page(workshop: Workshop) -> None:
     source, target = workshop.write("01_plain", *CELLS), workshop.folder / "01_plain.ipynb"
-    execute.run(source, target, {})
+    runner.run(source, target, {})
     command = [sys.executable, "-m", "nbconvert", "--to", "latex", target]
     subprocess.run(command, check=True, capture_output=True, cwd=workshop.folder)
     for words in (["xelatex", "-halt-on-error", "01_plain.tex"], ["pdftotext", "-bbox", "01_plain.pdf", "words.html"]):

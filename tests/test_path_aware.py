@@ -47,7 +47,7 @@ def test_the_encoder_learns_to_invert(rng, penalty):
     G, encoder = Isometry(scale=4.0), Encoder(8)
     images = G(torch.randn(2000, 8, generator=rng))
     before = objective(G, images, encoder(images)).sum().item()
-    warm_up(encoder, G, images, penalty, rng, steps=300)
+    warm_up(encoder, G, images, penalty, 300, rng)
     codes = encoder(images)
     assert objective(G, images, codes).sum().item() < 0.05 * before
     excess = torch.stack([path_loss(G, codes[:128], images[:128], rng) for _ in range(50)]).mean().item()
@@ -64,7 +64,7 @@ def test_a_larger_penalty_gives_shorter_codes(rng):
         torch.manual_seed(0)
         G, encoder = Isometry(scale=2.0), Encoder(8)
         images = G(torch.randn(1000, 8, generator=rng))
-        warm_up(encoder, G, images, penalty, rng, steps=300)
+        warm_up(encoder, G, images, penalty, 300, rng)
         norms.append(encoder(images).norm(dim=1).mean().item())
     assert norms[1] == pytest.approx(norms[0] / 2, rel=0.1)  # ridge regression: 4 / (4 + penalty) of the code
 
