@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from helpers import certificate, store
 from helpers.certificate import KINDS
 from helpers.compute import in_batches, training_threads
-from helpers.inversion import Decode, in_double, invert, objective
+from helpers.inversion import Decode, gradient_descent, in_double, invert, objective, starts
 from helpers.provenance import sha256
 
 POINTS = 33  # of the line on which a barrier is looked for
@@ -66,6 +66,25 @@ def search(G: nn.Module, images: Tensor, restarts: int, seed: int, prior: float,
         found = invert(G, x[None], restarts, seed + i, prior, evaluations)
         rows.append(certified(G, x, found.z[0], prior))
     return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+
+
+def after_descent(generator: nn.Module, name: str, images: Tensor, restarts: int, seed: int, steps: int) -> Tensor:
+    """Losses (n, starts) after so many steps of gradient descent alone, from the starts of `of_generator`.
+
+    They are stored, or found now, image by image, in single precision. name: "descent-…", of the stored file.
+    """
+
+    def compute() -> store.Measurement:
+        losses = []
+        with training_threads():
+            for i, x in enumerate(tqdm(images.float(), desc="gradient descent", unit="image")):
+                start = starts(1, restarts, generator.latent_dim, seed + i)[0].to(x)
+                losses.append(objective(generator, x, gradient_descent(generator, x, start, steps)).detach())
+        return {"loss": torch.stack(losses)}, {}
+
+    method = {"restarts": restarts, "seed": seed, "steps": steps}
+    tensors, _ = store.measured(name, {"model": sha256(generator), "digits": len(images)} | method, compute)
+    return tensors["loss"]
 
 
 def certified(G: nn.Module, x: Tensor, z: Tensor, prior: float) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers import certificate, minima, store
-from helpers.inversion import invert, objective
+from helpers.inversion import gradient_descent, invert, objective, starts
 from helpers.networks import ConvGenerator
 
 SEARCH = {"restarts": 3, "seed": 5, "prior": 0.1, "evaluations": 300}
@@ -73,3 +73,16 @@ def test_end_points_are_found_once(generator, tmp_path, monkeypatch):
     assert store.read(path)[0]["kind"] == "measurement"
     with pytest.raises(TypeError):  # it is searched again
         minima.of_generator(generator, "inversion-tiny", images, **quick | {"seed": 6})
+
+
+def test_gradient_descent_alone_takes_so_many_steps_from_the_same_starts_and_is_stored(
+    generator, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MODELS", str(tmp_path))
+    images = torch.rand(2, 1, 28, 28) - 0.5
+    few, many = (minima.after_descent(generator, "descent-tiny", images, 3, 5, steps) for steps in (20, 200))
+    assert few.shape == many.shape == (2, 3) and (many < few).all()
+    z = gradient_descent(generator, images[1], starts(1, 3, generator.latent_dim, 6)[0], 20)
+    torch.testing.assert_close(few[1], objective(generator, images[1], z))
+    monkeypatch.setattr(minima, "gradient_descent", None)
+    assert torch.equal(minima.after_descent(generator, "descent-tiny", images, 3, 5, 20), few)
