@@ -94,7 +94,7 @@ def plain(tmp_path, monkeypatch):
 
 def test_trainings_from_one_base_keep_its_statistics(plain, tmp_path):
     base = gan.train(plain, "gan")
-    aware = replace(plain, epochs=2, path_weight=1.0, inversion_weight=1.0)
+    aware = replace(plain, epochs=2, path_weight=1.0, inversion_weight=1.0, warm_up_steps=5)
     runs = [gan.train(replace(aware, seed=seed), "aware", base) for seed in (0, 1)]
     statistics = base.modules["generator"].state_dict()
     for run in runs:  # BatchNorm's statistics and the film's codes are the base's, whatever the seed
@@ -136,3 +136,15 @@ def test_a_base_is_a_model_that_fits_and_is_part_of_the_name(plain, tmp_path):
         gan.train(replace(plain, latent_dim=4), "further", bases[0])
     with pytest.raises(ValueError, match="it lacks critic"):
         gan.train(plain, "further", gan.train(replace(plain, seed=2, keep=("generator",)), "gan"))
+
+
+def test_the_warm_up_takes_as_many_steps_as_the_configuration_says(plain, monkeypatch):
+    base = gan.train(plain, "gan")
+    aware = replace(plain, inversion_weight=1.0)
+    before, steps = torch.optim.Adam.step, []
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self, *given: (steps.append(1), before(self, *given))[1])
+    for wished in (0, 3):
+        steps.clear()
+        model = gan.GAN(replace(aware, warm_up_steps=wished, base=gan.base_hash(base)), base)
+        model.begin_epoch(0, torch.rand(64, 1, 28, 28))
+        assert len(steps) == wished
