@@ -34,7 +34,7 @@ def gan_settings(config: GanConfig, trainings: int) -> dict[str, str]:
         "learning rate": f"{config.learning_rate:g}",
         "batch size": f"{config.batch_size}",
         "epochs": f"{config.epochs}",
-        "critic steps per generator step": f"{config.critic_steps}",
+        "steps of $D$ for each of $G$": f"{config.critic_steps}",
         "seeds": f"{trainings}",
     }
 
