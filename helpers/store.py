@@ -409,7 +409,7 @@ _together: list[tuple[str, dict]] | None = None  # within `train_all`, the model
 
 
 def say_loaded(run: Run) -> None:
-    """Print once which stored model was loaded, when it was trained, how long that took, and how to train it anew.
+    """Print once which stored model was loaded, when it was trained, how long that took, and how to get another.
 
     Each time, print whether the present code or data differ from those that it was trained with.
     """
@@ -428,7 +428,7 @@ def say_loaded(run: Run) -> None:
         _together.append((path.stem, record))
         return
     day = time.strftime("%d %B %Y", time.gmtime(record["finished"])).lstrip("0")
-    print(f"Loaded {place}, trained on {day} in {duration(record['seconds'])}; delete it to train the model anew.")
+    print(f"Loaded {place}, trained on {day} in {duration(record['seconds'])}; other settings train another model.")
 
 
 def changes_since(before: dict, present: dict) -> str:
