@@ -293,7 +293,7 @@ def test_code_that_was_changed_since_the_training_is_named(folder, capsys, monke
     capsys.readouterr()
     regression(code=[double])
     first = capsys.readouterr().out
-    assert "Note" not in first and "Loaded" in first and "delete it to train" in first
+    assert "Note" not in first and "Loaded" in first and "train another" in first
     for factor in (3, 4, 4):  # each time
         regression(code=[lambda x, k=factor: k * x])
         second = capsys.readouterr().out
