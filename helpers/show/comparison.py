@@ -71,9 +71,12 @@ def t_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def interval(logarithms: np.ndarray, form: str = ".0%") -> str:
-    """Changes of a logarithm: their mean as a change in per cent, with the 95% t-interval over the plain models."""
+    """Changes of a logarithm: their mean as a change in per cent, with the 95% t-interval if there are several."""
+    mean = f"{np.expm1(np.mean(logarithms)):+{form}}"
+    if len(logarithms) == 1:
+        return mean
     low, high = t_interval(logarithms)
-    return f"{np.expm1(np.mean(logarithms)):+{form}} ({np.expm1(low):+{form}} to {np.expm1(high):+{form}})"
+    return f"{mean} ({np.expm1(low):+{form}} to {np.expm1(high):+{form}})"
 
 
 def percent(logarithms: float | np.ndarray) -> str:
