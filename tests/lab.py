@@ -70,7 +70,9 @@ def browser(width: int = 1400, height: int = 1000, **options) -> Iterator[Page]:
     """A page of headless Chromium, Debian's own: nothing is downloaded. options: those of Playwright's new_page."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium.new_page(viewport={"width": width, "height": height}, **options)
+        page = chromium.new_page(viewport={"width": width, "height": height}, **options)
+        page.set_default_timeout(120_000)  # ms: the machine may be busy with other tests
+        yield page
         chromium.close()
 
 
