@@ -139,9 +139,10 @@ class GanConfig:
     base: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""  # `train` sets it to the SHA-256 of its `base`
     path_weight: Nonnegative = 0.0  # of the path loss in the generator's (see path_aware)
     inversion_weight: Nonnegative = 0.0  # of the inversion loss in it
+    energy_weight: Nonnegative = 0.0  # of the energy loss in it, which takes the place of the path loss
     warm_up_steps: CountOrZero = 500  # steps in which the encoder alone is trained before the first epoch
     code_penalty: Nonnegative = 0.1  # μ of ‖e‖² in the inversion loss of the encoder's codes e
-    encoder_path_weight: Nonnegative = 0.0  # ν: the encoder minimises inversion loss + ν path loss
+    encoder_path_weight: Nonnegative = 0.0  # ν: the encoder minimises inversion loss + ν path (or energy) loss
     codes_on_sphere: bool = False  # the encoder's codes are scaled to norm √latent_dim
     num_eval_samples: CountOrZero = 10_000  # scored after every `eval_every` epochs and at the end; 0: never
     eval_every: Count = 5
@@ -151,6 +152,8 @@ class GanConfig:
     def __post_init__(self):
         if self.batch_size > self.images:
             raise ValueError(f"batch_size ({self.batch_size}) must not exceed images ({self.images}).")
+        if self.path_weight and self.energy_weight:
+            raise ValueError("path_weight and energy_weight exclude each other: one of them must be 0.")
         if 0 < self.num_eval_samples <= NEIGHBOURS:
             few = f"0 or more than {NEIGHBOURS}, the number of neighbours that the scores use"
             raise ValueError(f"num_eval_samples must be {few}, not {self.num_eval_samples}.")
@@ -200,7 +203,7 @@ class GAN:
         self.opt_G = torch.optim.Adam(self.G.parameters(), config.learning_rate, config.betas, fused=True)
         self.opt_D = torch.optim.Adam(self.D.parameters(), config.learning_rate, config.betas, fused=True)
         self.encoder = None
-        if config.path_weight or config.inversion_weight:
+        if config.path_weight or config.inversion_weight or config.energy_weight:
             self.encoder = path_aware.Encoder(config.latent_dim, config.codes_on_sphere).to(device())
             self.opt_E = torch.optim.Adam(self.encoder.parameters())
         self.rng = torch.Generator(device()).manual_seed(config.seed)
@@ -225,6 +228,8 @@ class GAN:
         if self.encoder is not None:
             parts += [path_aware.Encoder, path_aware.OnSphere, path_aware.inversion_loss, path_aware.path_loss]
             parts += [path_aware.warm_up, inversion.objective, GAN.encoder_step]
+        if config.energy_weight:
+            parts += [path_aware.energy_loss]
         return parts
 
     def continue_from(self, base: store.Trained) -> None:
@@ -287,6 +292,8 @@ class GAN:
             self.encoder_step(x, losses)
             if config.path_weight:
                 objective = objective + config.path_weight * losses["path"]
+            if config.energy_weight:
+                objective = objective + config.energy_weight * losses["energy"]
             if config.inversion_weight:
                 objective = objective + config.inversion_weight * losses["inversion"]
         take_step(objective, self.opt_G)
@@ -310,19 +317,22 @@ class GAN:
         return objective
 
     def encoder_step(self, x: Tensor, losses: dict[str, Tensor]) -> None:
-        """One step of the encoder on real images x, on the inversion loss + ν times the path loss.
+        """One step of the encoder on real images x, on the inversion loss + ν times the path or the energy loss.
 
-        Both losses (the path loss only if it has a weight) join `losses`, for the generator's step.
+        Both losses (the second only if it has a weight) join `losses`, for the generator's step.
         """
         config = self.config
         with autocast():
             codes = self.encoder(x)
             losses["inversion"] = path_aware.inversion_loss(self.G, codes, x, config.code_penalty)
-            if config.path_weight or config.encoder_path_weight:
+            if config.path_weight or (config.encoder_path_weight and not config.energy_weight):
                 losses["path"] = path_aware.path_loss(self.G, codes, x, self.rng)
+        if config.energy_weight:
+            losses["energy"] = path_aware.energy_loss(self.G, codes.float(), x)
         objective = losses["inversion"]
         if config.encoder_path_weight:
-            objective = objective + config.encoder_path_weight * losses["path"]
+            of_paths = losses["energy" if config.energy_weight else "path"]
+            objective = objective + config.encoder_path_weight * of_paths
         take_step(objective, self.opt_E, retain_graph=True)
 
     def scores(self, epoch: int) -> dict[str, float]:

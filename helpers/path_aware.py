@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from helpers.inversion import objective
 from helpers.networks import SLOPE
+from helpers.paths import conformal_density, descend, image_cost, linear_path, sine_basis
+
+PAIRS, POINTS, EVALUATIONS = 16, 9, 8  # the paths of `energy_loss`: how many, their points, evaluations of U for each
 
 
 class OnSphere(nn.Module):
@@ -57,6 +60,26 @@ def path_loss(G: nn.Module, codes: Tensor, images: Tensor, rng: torch.Generator 
     between = G(torch.lerp(codes, codes.roll(1, 0), t))
     cost = (between - x_a).square().sum() + (between - x_b).square().sum()
     return cost / (x_a - x_b).square().sum().mul(0.5) - 1
+
+
+def energy_loss(G: nn.Module, codes: Tensor, images: Tensor) -> Tensor:
+    """U of minimal paths between the codes of neighbouring images, relative to Σ ½‖x_A − x_B‖² · 2d (a scalar).
+
+    codes (B, d), with gradient, of images (B, 1, 28, 28), of which the first PAIRS pairs are used; 2d is the mean of
+    ‖z_A − z_B‖² for codes drawn from N(0, I). By the envelope theorem, how the minimal path moves need not be
+    differentiated: its deviation from the straight line is held fixed.
+    """
+    x = images.detach().flatten(1)
+    x_a, x_b = x[:PAIRS], x.roll(1, 0)[:PAIRS]
+    line = linear_path(codes[:PAIRS], codes.roll(1, 0)[:PAIRS], POINTS)
+
+    def density(path: Tensor, rows: Tensor) -> Tensor:
+        return conformal_density(image_cost(G, x_a[rows], x_b[rows]), path)
+
+    shortest = descend(density, line.detach(), sine_basis(POINTS - 1).to(line), EVALUATIONS, 1e-3).x
+    energies = density(line + (shortest - line.detach()), torch.arange(len(x_a), device=x.device)).mean(1)
+    lower_bounds = (x_a - x_b).square().sum(1) / 2
+    return energies.sum() / lower_bounds.sum() / (2 * codes.shape[1])
 
 
 def warm_up(

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from helpers import data, evaluation, gan, store
-from helpers.compute import in_batches
+from helpers.compute import device, in_batches
 from helpers.config import AsTuple, Count, CountOrZero, Nonnegative, changes, configuration
 from helpers.inversion import invert
 from helpers.path_aware import OnSphere
@@ -102,6 +102,22 @@ def of_generator(G: nn.Module, protocol: Protocol, classifier: nn.Module) -> Pat
     """The path costs of a generator, measured now unless they are stored under the hash of its weights."""
     settings = {"generator": sha256(G), "protocol": changes(protocol), "seed": protocol.seed}
     return _stored(settings, lambda: (measure(G, protocol, classifier), {}))
+
+
+def between_samples(G: nn.Module, pairs: int, points: int = 33, seed: int = 0) -> dict[str, Tensor]:
+    """Energy U and ratio ρ (pairs,) of minimal paths between codes drawn from N(0, I), for their own images G(z).
+
+    They are measured now unless they are stored under the hash of the generator's weights.
+    """
+
+    def compute() -> store.Measurement:
+        rng = torch.Generator().manual_seed(seed)
+        z_a, z_b = torch.randn(2, pairs, G.latent_dim, generator=rng).to(device())
+        shortest = shortest_path(G, z_a, z_b, in_batches(G, z_a), in_batches(G, z_b), points)
+        return {"energy": shortest.energy, "rho": shortest.rho}, {}
+
+    settings = {"generator": sha256(G), "samples": 2 * pairs, "points": points, "seed": seed}
+    return store.measured("path-costs", settings, compute)[0]
 
 
 def of_training(config: gan.GanConfig, base: store.Trained, protocol: Protocol, name: str = "") -> PathCosts:

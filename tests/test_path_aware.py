@@ -9,7 +9,8 @@ from torch import nn
 
 from helpers import gan
 from helpers.inversion import objective
-from helpers.path_aware import Encoder, OnSphere, inversion_loss, path_loss, warm_up
+from helpers.path_aware import PAIRS, POINTS, Encoder, OnSphere, energy_loss, inversion_loss, path_loss, warm_up
+from helpers.paths import linear_path, path_energy, shortest_path
 
 
 class Isometry(nn.Module):
@@ -76,11 +77,33 @@ def test_codes_on_the_sphere_have_the_prior_s_norm(rng):
     assert torch.allclose(OnSphere()(7 * z), OnSphere()(z), atol=1e-5)
 
 
-def test_both_losses_reach_generator_and_encoder(rng):
+def test_the_energy_loss_is_the_least_energy_and_its_gradient_that_of_the_minimum(rng):
+    G, z = Isometry().double(), torch.randn(PAIRS, 8, generator=rng, dtype=torch.float64)
+    images = (2 * G(z)).tanh()
+    x_b = images.roll(1, 0)
+    unit = (images - x_b).square().sum() / 2 * (2 * 8)
+
+    def least(codes):
+        return shortest_path(G, codes, codes.roll(1, 0), images, x_b, POINTS).energy.sum() / unit
+
+    codes = z.clone().requires_grad_()
+    loss = energy_loss(G, codes, images)
+    line = path_energy(G, linear_path(z, z.roll(1, 0), POINTS), images, x_b).sum() / unit
+    assert 0.99 * least(z) < loss < line  # the solver ends at constant speed, which may cost up to 1 % on 9 points
+    (slope,) = torch.autograd.grad(loss, codes)
+    towards = torch.randn(z.shape, generator=rng, dtype=torch.float64)
+    step = 1e-3
+    moved = (energy_loss(G, z + step * towards, images) - energy_loss(G, z - step * towards, images)) / (2 * step)
+    assert (slope * towards).sum().item() == pytest.approx(moved.item(), rel=0.02)
+    shorter = energy_loss(lambda w: G(4 * w), z / 4, images)
+    assert shorter.item() == pytest.approx(loss.item() / 16, rel=1e-6)  # unlike the path loss, short codes lower it
+
+
+def test_all_losses_reach_generator_and_encoder(rng):
     images = torch.rand(16, 1, 28, 28, generator=rng)
-    for loss, last in ((path_loss, rng), (inversion_loss, 0.1)):
+    for loss, *last in ((path_loss, rng), (inversion_loss, 0.1), (energy_loss,)):
         G, encoder = nn.Sequential(nn.Linear(8, 784), nn.Unflatten(1, (1, 28, 28))), Encoder(8)
-        loss(G, encoder(images), images, last).backward()
+        loss(G, encoder(images), images, *last).backward()
         assert G[0].weight.grad.abs().sum() > 0
         assert all(p.grad.abs().sum() > 0 for p in encoder.parameters())
 
@@ -121,6 +144,17 @@ def test_the_encoder_s_step_depends_on_its_own_weight_of_the_path_loss_alone(pla
     inverted, *same, joint = steps.values()
     assert all(torch.equal(step, inverted) for step in same)
     assert not torch.equal(joint, inverted)
+
+
+def test_the_energy_of_paths_takes_the_place_of_the_path_loss(plain):
+    base = gan.train(plain, "gan")
+    aware = replace(plain, energy_weight=10.0, inversion_weight=10.0, encoder_path_weight=1.0, warm_up_steps=5)
+    (found,) = gan.train(aware, "aware", base).record["history"]
+    assert 0 < found["energy"] < math.inf and "path" not in found
+    inverted = gan.train(replace(aware, energy_weight=0.0, encoder_path_weight=0.0), "aware", base)
+    assert inverted.record["history"][0]["inversion"] != found["inversion"]
+    with pytest.raises(ValueError, match="exclude each other"):
+        replace(aware, path_weight=1.0)
 
 
 def test_a_base_is_a_model_that_fits_and_is_part_of_the_name(plain, tmp_path):
