@@ -13,6 +13,11 @@ from fontTools import subset
 FAMILY, MATHEMATICS = "Termes of the report", "Termes Math of the report"
 FEATURES = ["kern", "liga", "ssty", "dtls"]  # the last two are those of scripts and of dotless letters under accents
 STYLES = {"regular": ("normal", 400), "bold": ("normal", 700), "italic": ("italic", 400), "bolditalic": ("italic", 700)}
+CONSTANTS = {  # for scripts as high as TeX sets them on a single letter, and a root's sign that fits a small one
+    "SuperscriptBaselineDropMax": 320,
+    "SubscriptBaselineDropMin": 0,
+    "RadicalVerticalGap": 100,
+}
 SLANTED = {97: 0x1D44E, 65: 0x1D434, 945: 0x1D6FC}  # where the slanted letters begin that browsers take for a, A, α
 OTHERS = {"h": "ℎ", "∂": "𝜕", "ϵ": "𝜖", "ϕ": "𝜙", "ϑ": "𝜗", "ϱ": "𝜚", "ϖ": "𝜛", "ϰ": "𝜘", "ı": "𝚤"}
 
@@ -46,6 +51,8 @@ def _face(family: str, name: str, characters: set[str], slant: str, weight: int)
     chosen = subset.Subsetter(options)
     chosen.populate(text="".join(characters))
     chosen.subset(font)
+    for constant, value in CONSTANTS.items() if "MATH" in font else ():
+        getattr(font["MATH"].table.MathConstants, constant).Value = value
     buffer = io.BytesIO()
     font.flavor = "woff"
     font.save(buffer)

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 MATH = r"<math\b(?:(?!</math>).)*</math>"
 INLINE = re.compile(
-    rf"(?s)((?:(?<=[\s>])[(\[“‘]+)?)({MATH})([\-–]?[^\s<\-–]{{0,12}})"
+    rf"(?s)((?:(?<=[\s>])[(\[“‘]+)?)({MATH})((?: [=±] [^\s<]{{1,12}}|[\-–]?[^\s<\-–]{{0,12}}))"
 )  # with what belongs on the same line
 LONGEST = 26  # characters of a formula in the text that no line divides
 SCRIPTS = ("msub", "msup", "msubsup", "munder", "mover", "munderover")
@@ -57,7 +57,7 @@ def _whole(before: str, source: str, after: str) -> str:
     math = ET.fromstring(re.sub(r' xmlns="[^"]*"', "", source))
     shown, annotation = math[0]
     inline = math.get("display") != "block"
-    atoms = _cleaned(shown, r"\left" in (annotation.text or ""))
+    atoms = _cleaned(shown, re.search(r"\\left(?![a-z])", annotation.text or "") is not None)
     row = atoms[0] if len(atoms) == 1 and atoms[0].tag == "mrow" and not atoms[0].attrib else _row(atoms)
     _set_spaces(row, "text" if inline else "display")
     if not inline:
@@ -129,7 +129,7 @@ def _cleaned(node: Element, fitted: bool) -> list[Element]:
     if node.tag == "mstyle" and node.get("mathvariant"):
         return _upright(children) if node.get("mathvariant") == "normal" else children
     if node.tag == "mtd" and (side := node.get("columnalign")) in ("left", "right"):  # the attribute is for Firefox
-        node.set("style", f"text-align: -webkit-{side}; padding: 0.15em 0")
+        node.set("style", f"text-align: -webkit-{side}; padding: 0.3em 0")
     if node.tag == "mrow" and _fenced(children) and not fitted:
         if not any(child.tag == "mtable" for child in children):
             return children
@@ -174,6 +174,8 @@ def _cleaned_token(node: Element) -> Element:
         node.set("mathvariant", "normal")
     if node.tag == "mtext":
         node.attrib.pop("mathvariant", None)
+    if text == "*":  # of which fonts have a small raised form
+        node.text = "∗"
     if text == "▫":  # \square is as large as a capital letter
         node.text = "□"
     if text in ("limsup", "liminf"):
@@ -296,11 +298,20 @@ def _set_spaces_of_row(node: Element, style: str) -> None:
     for place in range(1, len(atoms)):
         before, here = _kernel(atoms[place - 1]), _kernel(atoms[place])
         space = TABLE[classes[place - 1]][classes[place]]
+        if classes[place] == PUNCT and before.text in ("…", "⋯"):
+            space = -1
+        if _is_matrix(atoms[place - 1]) and classes[place] in (ORD, OP, OPEN, PUNCT):  # TeX's class Inner
+            atoms[place - 1][-1].set("rspace", SPACES[1])
         width = SPACES[abs(space)] if style != "script" or space > 0 else "0"
         if here.tag == "mo":
             here.set("lspace", width)
         elif before.tag == "mo":
             before.set("rspace", width)
+
+
+def _is_matrix(atom: Element) -> bool:
+    """Whether an atom is a table between fences."""
+    return atom.tag == "mrow" and any(child.tag == "mtable" for child in atom) and atom[-1].tag == "mo"
 
 
 def _said(node: Element) -> str:
@@ -314,7 +325,7 @@ def _said(node: Element) -> str:
     if tag in ("msub", "munder"):
         return f"{parts[0]}_{parts[1]}"
     if tag in ("msup", "mover", "msubsup", "munderover"):
-        script = parts[-1].translate(RAISED)
+        script = parts[-1].translate(RAISED).replace("∗", "*")
         script = script if script != parts[-1] or script in "*′" else f"^{script}"
         return "_".join(parts[:-1]) + script
     if tag == "mfrac":

@@ -243,7 +243,9 @@ local function tabular(tbl, columns)
     for _, body in ipairs(tbl.bodies) do
       body.row_head_columns = 1
       for _, row in ipairs(columns and body.body or {}) do  -- for small screens, which stack the cells of a row
-        for j, cell in ipairs(row.cells) do if j > 1 then cell.attributes.head = heads[j] end end
+        local filled = 0
+        for _, cell in ipairs(row.cells) do if #cell.contents > 0 then filled = filled + 1 end end
+        for j, cell in ipairs(row.cells) do if j > 1 and filled > 1 then cell.attributes.head = heads[j] end end
       end
     end
     return pandoc.Div({tbl}, {class = columns and "wide long" or "wide"}), false

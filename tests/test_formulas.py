@@ -57,6 +57,11 @@ def spaces(tex: str) -> list[tuple[str, str, str]]:
         (r"\lVert a\rVert b", [("‖", "0", "0"), ("‖", "0", "0")]),
         (r"a\parallel b", [("∥", THICK, THICK)]),
         (r"\min_Z U", [("min", "0", THIN)]),
+        (r"z_1, \dots, z_T", [(",", "0", THIN), (",", THIN, THIN)]),
+        (
+            r"y\leftarrow\mathbb R^{(T-1)\times d}",
+            [("←", THICK, THICK), ("(", "0", "0"), ("−", "0", "0"), (")", "0", "0"), ("×", "0", "0")],
+        ),
     ],
 )
 def test_operators_have_the_spaces_of_tex(tex: str, expected: list[tuple[str, str, str]]) -> None:
@@ -117,7 +122,7 @@ def test_rows_are_aligned_at_their_signs() -> None:
     (table,) = math.iter("mtable")
     assert table.get("displaystyle") == "true"
     assert [cell.get("columnalign") for cell in table.iter("mtd")] == ["right", "left"] * 2
-    assert all("padding: 0.15em 0" in cell.get("style") for cell in table.iter("mtd"))
+    assert all("padding: 0.3em 0" in cell.get("style") for cell in table.iter("mtd"))
     assert [mo.get("lspace") for mo in table.iter("mo")] == [THICK, THICK]
 
 
