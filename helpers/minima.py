@@ -68,23 +68,27 @@ def search(G: nn.Module, images: Tensor, restarts: int, seed: int, prior: float,
     return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
 
 
-def after_descent(generator: nn.Module, name: str, images: Tensor, restarts: int, seed: int, steps: int) -> Tensor:
-    """Losses (n, starts) after so many steps of gradient descent alone, from the starts of `of_generator`.
+def after_descent(
+    generator: nn.Module, name: str, images: Tensor, restarts: int, seed: int, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Codes (n, starts, d) and losses (n, starts) after so many steps of gradient descent alone.
 
-    They are stored, or found now, image by image, in single precision. name: "descent-…", of the stored file.
+    The starts are those of `of_generator`. The results are stored, or found now, image by image, in single precision.
+    name: "descent-…", of the stored file.
     """
 
     def compute() -> store.Measurement:
-        losses = []
+        codes, losses = [], []
         with training_threads():
             for i, x in enumerate(tqdm(images.float(), desc="gradient descent", unit="image")):
                 start = starts(1, restarts, generator.latent_dim, seed + i)[0].to(x)
-                losses.append(objective(generator, x, gradient_descent(generator, x, start, steps)).detach())
-        return {"loss": torch.stack(losses)}, {}
+                codes.append(gradient_descent(generator, x, start, steps).detach())
+                losses.append(objective(generator, x, codes[-1]).detach())
+        return {"z": torch.stack(codes), "loss": torch.stack(losses)}, {}
 
     method = {"restarts": restarts, "seed": seed, "steps": steps}
     tensors, _ = store.measured(name, {"model": sha256(generator), "digits": len(images)} | method, compute)
-    return tensors["loss"]
+    return tensors["z"], tensors["loss"]
 
 
 def certified(G: nn.Module, x: Tensor, z: Tensor, prior: float) -> dict[str, Tensor]:

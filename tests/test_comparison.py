@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from helpers.path_costs import PathCosts
-from helpers.show.comparison import PLAIN, Comparison, interval, percent, t_interval
+from helpers.show.comparison import PLAIN, Comparison, amount, fallen, interval, percent, t_interval
 
 
 def costs(energy: float, distance: float, frechet: float) -> PathCosts:
@@ -51,3 +51,9 @@ def test_the_interval_is_student_s():
     assert high == -low == pytest.approx(4.3027 * 0.1 / math.sqrt(3), rel=1e-4)
     assert interval(np.log([1.1, 1.1])) == "+10% (+10% to +10%)"
     assert percent(np.log([0.5, 0.5])) == "−50%"
+
+
+def test_a_sentence_says_how_much_something_falls_or_rises():
+    assert amount(np.log([0.5, 0.5])) == "50%" and amount(np.log([1.1])) == "10%"
+    assert fallen(np.log([0.6, 0.6])) == "40% (40% to 40%)"
+    assert fallen(np.array([-0.1, 0.0, 0.1])).startswith("0% (−28% to 2")  # e^(±0.248): 28 % up, 22 % down

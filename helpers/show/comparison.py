@@ -84,6 +84,18 @@ def percent(logarithms: float | np.ndarray) -> str:
     return f"{np.expm1(np.mean(logarithms)):+.0%}".replace("-", "−")
 
 
+def amount(logarithms: float | np.ndarray) -> str:
+    """By how much something rises or falls, as a sentence says it: the mean change in per cent without its sign."""
+    return f"{abs(np.expm1(np.mean(logarithms))):.0%}"
+
+
+def fallen(logarithms: np.ndarray) -> str:
+    """By how much something falls, with the 95% t-interval: "43% (37% to 49%)"; a rise is negative."""
+    low, high = t_interval(logarithms)
+    ends = f"{0.0 - np.expm1(high):.0%} to {0.0 - np.expm1(low):.0%}"
+    return f"{0.0 - np.expm1(np.mean(logarithms)):.0%} ({ends})".replace("-", "−")
+
+
 def percent_axis(axis: Axis, logarithms: Sequence[float]) -> None:
     """Label an axis of logarithms' changes in per cent."""
-    axis.set_ticks(logarithms, [f"{np.expm1(value):+.0%}" for value in logarithms])
+    axis.set_ticks(logarithms, [percent(value).replace("+0%", "0%") for value in logarithms])
