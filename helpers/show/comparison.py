@@ -89,11 +89,11 @@ def amount(logarithms: float | np.ndarray) -> str:
     return f"{abs(np.expm1(np.mean(logarithms))):.0%}"
 
 
-def fallen(logarithms: np.ndarray) -> str:
+def fallen(logarithms: np.ndarray, form: str = ".0%") -> str:
     """By how much something falls, with the 95% t-interval: "43% (37% to 49%)"; a rise is negative."""
     low, high = t_interval(logarithms)
-    ends = f"{0.0 - np.expm1(high):.0%} to {0.0 - np.expm1(low):.0%}"
-    return f"{0.0 - np.expm1(np.mean(logarithms)):.0%} ({ends})".replace("-", "−")
+    ends = f"{0.0 - np.expm1(high):{form}} to {0.0 - np.expm1(low):{form}}"
+    return f"{0.0 - np.expm1(np.mean(logarithms)):{form}} ({ends})".replace("-", "−")
 
 
 def percent_axis(axis: Axis, logarithms: Sequence[float]) -> None:
