@@ -46,6 +46,13 @@ STEPS = {
         "inversion": 5.985995,
         "path": 4.961186,
     },
+    "inversion and energy losses": {
+        "critic": -0.4760756,
+        "penalty": 0.7687558,
+        "generator": -0.05221188,
+        "inversion": 5.966743,
+        "energy": 4.099236,
+    },
     "gaussian": {"loss": 92.84566},
     "echo, binary": {"loss": 299.4181},
     "autoencoder": {"loss": 69.80181},  # of a later commit, which trained the plain autoencoder
@@ -66,6 +73,9 @@ TRAININGS = {
     "path-aware": lambda: gan.train(tiny("path-aware"), base=gan.train(tiny("wgan-gp"))),
     "both losses": lambda: gan.train(
         tiny("path-aware", path_weight=10.0, encoder_path_weight=1.0), base=gan.train(tiny("wgan-gp"))
+    ),
+    "inversion and energy losses": lambda: gan.train(
+        tiny("path-aware", energy_weight=10.0, encoder_path_weight=1.0), base=gan.train(tiny("wgan-gp"))
     ),
     "gaussian": lambda: beta_vae.train_sweep(SWEEP),
     "echo, binary": lambda: beta_vae.train_sweep(replace(SWEEP, binary=True, echo={})),
