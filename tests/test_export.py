@@ -130,7 +130,7 @@ def test_the_pdf_has_the_opening_picture_and_says_which_figure_moves(built: Work
     places = [
         text.index(words) for words in ("Answers at a glance", "It falls.", "Contents", "RD-a. What?", "Yes. It is")
     ]
-    assert places == sorted(places) and "Figure 1. It rises slowly & surely. (Moving on the HTML page.)" in text
+    assert places == sorted(places) and "Figure 1. It rises slowly & surely. (Animated in HTML.)" in text
 
 
 @pytest.mark.usefixtures("tex")

@@ -429,7 +429,7 @@ def test_the_report_has_them_on_its_page_alone(workshop: Workshop, padded: Pad, 
     assert page.count(HELD) == 1 and page.count('class="play" hidden') == 2
     assert page.count("Drag <em>it</em> on") == 2
     tex = export.write_latex(whole, workshop.folder).read_text(encoding="utf-8")
-    assert "Drag" not in tex and "Moving on the HTML page" in tex
+    assert "Drag" not in tex and "Animated in HTML" in tex
 
 
 def test_contents_cannot_end_the_script_that_holds_them(generator: nn.Module) -> None:
