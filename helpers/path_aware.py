@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from helpers.inversion import objective
 from helpers.networks import SLOPE
-from helpers.paths import conformal_density, descend, image_cost, linear_path, sine_basis
+from helpers.paths import descend, energy_density, linear_path, sine_basis
 
 PAIRS, POINTS, EVALUATIONS = 16, 9, 8  # the paths of `energy_loss`: how many, their points, evaluations of U for each
 
@@ -72,10 +72,7 @@ def energy_loss(G: nn.Module, codes: Tensor, images: Tensor) -> Tensor:
     x = images.detach().flatten(1)
     x_a, x_b = x[:PAIRS], x.roll(1, 0)[:PAIRS]
     line = linear_path(codes[:PAIRS], codes.roll(1, 0)[:PAIRS], POINTS)
-
-    def density(path: Tensor, rows: Tensor) -> Tensor:
-        return conformal_density(image_cost(G, x_a[rows], x_b[rows]), path)
-
+    density = energy_density(G, x_a, x_b)
     shortest = descend(density, line.detach(), sine_basis(POINTS - 1).to(line), EVALUATIONS, 1e-3).x
     energies = density(line + (shortest - line.detach()), torch.arange(len(x_a), device=x.device)).mean(1)
     lower_bounds = (x_a - x_b).square().sum(1) / 2

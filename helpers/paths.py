@@ -128,6 +128,15 @@ def conformal_density(cost: Cost, path: Tensor) -> Tensor:
     return cost(midpoints) * velocity.square().sum(-1)
 
 
+def energy_density(generator: Decode, x_a: Tensor, x_b: Tensor) -> Density:
+    """The density whose mean is U, for P pairs of flattened images (P, D)."""
+
+    def density(path: Tensor, rows: Tensor) -> Tensor:
+        return conformal_density(image_cost(generator, x_a[rows], x_b[rows]), path)
+
+    return density
+
+
 def pullback_density(generator: Decode, path: Tensor) -> Tensor:
     """‖d/dt G(Z)‖² on each segment of paths (…, T + 1, d), by differences (Shao et al. 2018): (…, T)."""
     return (decode(generator, path).diff(dim=-2) * (path.shape[-2] - 1)).square().sum(-1)
@@ -259,11 +268,8 @@ def shortest_path(
     x_a = end_images(x_a.detach(), image, pairs).expand(pairs, -1)
     x_b = end_images(x_b.detach(), image, pairs).expand(pairs, -1)
 
-    def density(path: Tensor, rows: Tensor) -> Tensor:
-        return conformal_density(image_cost(generator, x_a[rows], x_b[rows]), path)
-
     bound = (x_a - x_b).square().sum(1) * (z_a - z_b).detach().double().square().sum(-1) / 2
-    return minimise_energy(density, z_a, z_b, bound, points, change=change)
+    return minimise_energy(energy_density(generator, x_a, x_b), z_a, z_b, bound, points, change=change)
 
 
 @torch.no_grad()
