@@ -53,7 +53,7 @@ def linked(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_models: Path) -> Iterator[lab.Server]:
     """A server with notebook 7, at tiny parameters and without any shipped model, and a notebook saved elsewhere."""
     folder = tmp_path_factory.mktemp("lab")
     (folder / "notebooks").mkdir()
@@ -65,7 +65,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Server]:
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}  # else it asks for one
     nbformat.write(notebook, folder / "notebooks" / SAVED)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODELS", str(folder / "models"))
+        patch.setenv("MODELS", str(tiny_models))
         with lab.jupyterlab(folder) as running:
             yield running
 
