@@ -164,7 +164,7 @@ def _list(fact: dict, stem: str, report: dict) -> None:
 def arrange(chapters: list[tuple[str, list[Cell]]]) -> list[Cell]:
     """The cells of all chapters (NAME, cells) in the report's order.
 
-    First comes the main text, in which each chapter ends with a line that lists its sections in the appendix; then a
+    First comes the main text, in which each chapter ends with a line that names its sections in the appendix; then a
     Markdown cell with the tag "appendix"; then the sections "Going further: …" at level 2, with their subsections.
     """
     main, further = [], []
@@ -183,13 +183,12 @@ def arrange(chapters: list[tuple[str, list[Cell]]]) -> list[Cell]:
             if title:
                 _, first, rest = title.groups()
                 label = f"sec-further-{name.replace('_', '-')}-{len(links) + 1}"
-                links.append(f"[{first + rest}](#{label})")
+                links.append(f"[section](#{label})")
                 text = FURTHER.sub("", section[0].source, count=1).strip()
                 origin = f"*Continues [chapter](#sec-{name}).* "  # run in, so that no page ends here
                 section[0].source = f"## {first.upper()}{rest} {{#{label}}}\n\n{origin}{text}"
         if links:
-            end = "" if "?]" in links[-1] else "."
-            main.append(_markdown(f"*Going further*, in [appendix](#sec-further): {'; '.join(links)}{end}"))
+            main.append(_markdown(f"*Going further:* {' to '.join(dict.fromkeys((links[0], links[-1])))}."))
     return [*main, _markdown(OPENING if further else "", "appendix"), *further]
 
 

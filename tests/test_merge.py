@@ -151,8 +151,7 @@ def test_going_further_moves_to_the_appendix_and_leaves_a_line() -> None:
     cells += [text("#### Detail"), text("### Next"), text("## Going further: how fast?"), text("### Race")]
     sources = [cell.source for cell in merge.arrange([("echo", cells), ("gan", [text("# 2. GAN")])])]
     assert sources[:2] == ["# 1. Echo", "### Next"] and sources[3] == "# 2. GAN"
-    listed = "[appendix](#sec-further): [the rest](#sec-further-echo-1); [how fast?](#sec-further-echo-2)"
-    assert sources[2].endswith(listed)  # a question needs no full stop
+    assert sources[2] == "*Going further:* [section](#sec-further-echo-1) to [section](#sec-further-echo-2)."
     assert sources[4].startswith("# Going further {#sec-further}")
     assert sources[5] == "## The rest {#sec-further-echo-1}\n\n*Continues [chapter](#sec-echo).* Why."
     assert sources[6:8] == ["code", "### Detail"] and sources[-1] == "### Race"
