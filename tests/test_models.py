@@ -89,7 +89,9 @@ def test_two_steps_of_each_training_are_those_that_made_the_shipped_models(kind,
     monkeypatch.setenv("MODELS", str(tmp_path))
     monkeypatch.setattr(gan, "autocast", contextlib.nullcontext)
     (found,) = TRAININGS[kind]().record["history"]
-    assert found == pytest.approx(STEPS[kind], rel=2e-3, abs=1e-4)
+    loose = {"energy": 0.1}  # the search for minimal paths branches on rounding errors, which differ between CPUs
+    expected = {key: pytest.approx(value, rel=loose.get(key, 2e-3), abs=1e-4) for key, value in STEPS[kind].items()}
+    assert found == expected
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
