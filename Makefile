@@ -50,9 +50,11 @@ test: setup chromium lint ## check the style, then run all tests, two at a time
 benchmark: $(ENVIRONMENT) ## time the GANs' training and inversion (nothing passes or fails)
 	@for name in gan inversion; do TQDM_DISABLE=1 $(RUN) tests/tools/benchmark_$$name.py; done
 
+# report/jupyterlab: JupyterLab puts every cell into the page, seen or not, so that links work as soon as it is open.
 notebooks: $(ENVIRONMENT) ## open copies of the notebooks, in my_notebooks, in JupyterLab, reachable only from this machine
 	@$(RUN) $(HERE)report/copies.py notebooks my_notebooks
-	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=my_notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+	@$(RUN) -m jupyterlab --ip=127.0.0.1 --notebook-dir=my_notebooks --LabApp.app_settings_dir=$(HERE)report/jupyterlab \
+	  $(if $(filter 0,$(shell id -u)),--allow-root)
 
 lint: $(ENVIRONMENT) ## check code and notebooks with ruff's linter and formatter
 	@$(RUN) -m ruff check --quiet

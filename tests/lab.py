@@ -20,7 +20,6 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, sync_playwright
 
 QUIET = {"apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}  # no offers of news
-SETTINGS = QUIET | {"notebook-extension/tracker": {"windowingMode": "none"}}  # every cell in the page, seen or not
 
 
 class Server(NamedTuple):
@@ -32,12 +31,9 @@ class Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def jupyterlab(folder: Path, changed: dict[str, dict] = SETTINGS) -> Iterator[Server]:
-    """`make notebooks` for those in `folder`/notebooks, with a browser that does nothing; stopped at the end.
-
-    changed: the settings that are not JupyterLab's own.
-    """
-    for name, settings in changed.items():
+def jupyterlab(folder: Path) -> Iterator[Server]:
+    """`make notebooks` for those in `folder`/notebooks, with a browser that does nothing; stopped at the end."""
+    for name, settings in QUIET.items():
         file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(settings))
