@@ -81,6 +81,19 @@ local function variables(str)
   return result
 end
 
+-- No line of a paragraph is broken beside ± or =.
+local function unbroken(paragraph)
+  local inlines = paragraph.content
+  for i = 2, #inlines - 1 do
+    if inlines[i].t == "Str" and (inlines[i].text == "±" or inlines[i].text == "=") then
+      for _, j in ipairs({i - 1, i + 1}) do
+        if inlines[j].t == "Space" or inlines[j].t == "SoftBreak" then inlines[j] = pandoc.Str("\u{a0}") end
+      end
+    end
+  end
+  return paragraph
+end
+
 -- The rows of an environment, which may hold others of its kind, such as aligned or pmatrix.
 local function rows(body)
   local found, depth, start, place = {}, 0, 1, 1
@@ -304,7 +317,7 @@ return {
     local inlines = not latex and block.format:match("tex") and tex(block)
     if inlines then return pandoc.Para(inlines) end
   end},
-  {Inlines = resolve},
+  {Inlines = resolve, Para = unbroken},
   {Strikeout = struck, Span = place},
   {traverse = "topdown", Header = heading, Div = division, Table = function(tbl) return tabular(tbl) end},
 }

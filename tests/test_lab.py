@@ -165,9 +165,11 @@ def test_widgets_of_notebook_7_by_mouse_and_keyboard(chromium: None, server: lab
         assert not page.locator(".film").first.is_visible(), "the film of HTML stands only for absent widgets"
         moves(page, film.locator(".widget-hbox"), film.locator(".strip > div").last)  # the cross-fade
         moves(page, explorer.locator(".widget-hbox:has(.widget-play)"), explorer.locator(".chart"))
-        pullback = explorer.get_by_role("button", name="pullback").or_(explorer.get_by_role("radio", name="pullback"))
+        least = explorer.get_by_role("button", name="least change").or_(
+            explorer.get_by_role("radio", name="least change")
+        )
         before = lab.pixels(explorer.locator(".frames"))
-        pullback.press("Enter")
+        least.press("Enter")
         wait_for_other(explorer.locator(".frames"), before, "another path has other curves")
         explorer.get_by_role("combobox").last.focus()
         page.keyboard.press("ArrowUp")

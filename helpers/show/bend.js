@@ -258,7 +258,7 @@ class BendView {
   words() {
     const {[YOURS]: yours, "straight line": line, minimiser} = this.found, known = this.pair.known[this.path];
     if (known) {
-      return `${this.path} leaves the plane by up to ${this.away(known).toFixed(1)}: its curve is a projection, but its ` +
+      return `${this.path[0].toUpperCase()}${this.path.slice(1)} leaves the plane by up to ${this.away(known).toFixed(1)}: its curve is a projection, but its ` +
         "images and numbers are its own.";
     }
     if (this.path != YOURS) return "The straight line is the shortest path.";

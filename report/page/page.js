@@ -61,9 +61,9 @@ function letKeysScroll() {
   const update = box => {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; else box.removeAttribute("tabindex");
   };
-  const watch = new ResizeObserver(entries => entries.forEach(entry => update(entry.target)));
+  const watch = new ResizeObserver(entries => entries.forEach(entry => update(entry.target.closest(".wide, .scroll, pre"))));
   const boxes = [...document.querySelectorAll(".wide, .scroll, pre")];
-  boxes.forEach(box => watch.observe(box));
+  boxes.forEach(box => [box, ...box.children].forEach(part => watch.observe(part)));  // some are filled later
   document.fonts.ready.then(() => boxes.forEach(update));
 }
 
