@@ -99,6 +99,11 @@ def test_an_answer_that_is_not_true_is_not_printed_as_true_on_the_first_page(sho
     assert shown[-1]["facts"]["brief"] == "Yes, it is."
 
 
+def test_a_formula_in_an_answer_may_be_broken_over_lines(shown: list) -> None:
+    publish.answer("RD-a", "First $a\n - b$.\n\nSecond.", "Brief.")
+    assert shown[-1]["text/markdown"].split("\n") == ["> **Answer to RD-a.** First $a  - b$.", "> ", "> Second."]
+
+
 @pytest.mark.parametrize("value", [-0.1, 0.7, np.nan])
 def test_only_an_exact_check_stops_the_notebook_and_any_other_is_marked(shown: list, value: float) -> None:
     publish.check_interval("a half", 0.5, 0, 0.634)

@@ -92,7 +92,8 @@ def answer(question: str, text: str, brief: str) -> None:
         brief = not_confirmed(brief)
     shown = _shown(text, f"**Answer to {question}.** {{}}")
     if NOT_CONFIRMED not in text:  # else it has a box
-        shown = re.sub(r"(?m)^", "> ", shown)
+        one_line = re.sub(r"(?<!\n)\n(?!\n)", " ", shown)  # a > within a formula would be part of it
+        shown = re.sub(r"(?m)^", "> ", one_line)
     _publish({"text/markdown": shown, "text/plain": text}, "answer", question=question, text=text, brief=brief)
 
 
