@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from helpers.path_costs import PathCosts
-from helpers.show.comparison import PLAIN, Comparison, amount, fallen, interval, percent, t_interval
+from helpers.show.comparison import PLAIN, Comparison, amount, fallen, interval, percent, rise, t_interval
 
 
 def costs(energy: float, distance: float, frechet: float) -> PathCosts:
@@ -56,4 +56,5 @@ def test_the_interval_is_student_s():
 def test_a_sentence_says_how_much_something_falls_or_rises():
     assert amount(np.log([0.5, 0.5])) == "50%" and amount(np.log([1.1])) == "10%"
     assert fallen(np.log([0.6, 0.6])) == "40% (40% to 40%)"
+    assert rise(np.log([1.4, 1.4])) == "40% (+40% to +40%)" and rise(np.log([0.6])) == "-40%"
     assert fallen(np.array([-0.1, 0.0, 0.1])).startswith("0% (−28% to 2")  # e^(±0.248): 28 % up, 22 % down

@@ -96,6 +96,11 @@ def fallen(logarithms: np.ndarray, form: str = ".0%") -> str:
     return f"{0.0 - np.expm1(np.mean(logarithms)):{form}} ({ends})".replace("-", "−")
 
 
+def rise(logarithms: np.ndarray, form: str = ".0%") -> str:
+    """By how much something rises, with the 95% t-interval: "6% (-9% to +22%)"; a fall is negative."""
+    return interval(logarithms, form).removeprefix("+")
+
+
 def percent_axis(axis: Axis, logarithms: Sequence[float]) -> None:
     """Label an axis of logarithms' changes in per cent."""
     axis.set_ticks(logarithms, [percent(value).replace("+0%", "0%") for value in logarithms])
